@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# One non-recursive Makefile.   make          programs into build/ (no root, nothing outside is touched)
+#                               make demo     one whole night, rehearsed on this machine (root)
+#                               make check    every test (root)      make help    the rest
+.DEFAULT_GOAL := all
+B       ?= build
+VERSION := 0.1.0
+SAN     ?=
+CC      ?= gcc
+PKGS    := libsystemd jansson sqlite3 gnutls libcurl libzstd libsodium libarchive libnl-3.0 libnl-route-3.0 \
+           libnftables libmicrohttpd libvirt libvirt-qemu
+WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
+CI      ?=
+WARN    += $(if $(CI),-Werror)
+OPT     := $(if $(SAN),-O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer,-O2 -D_FORTIFY_SOURCE=2)
+CFLAGS  ?= -g
+ALL_CFLAGS = -std=gnu17 $(OPT) $(WARN) $(CFLAGS) -I. -I$(B)/gen -D_GNU_SOURCE -DNIGHTCLASS_VERSION='"$(VERSION)"' \
+	$(if $(FAULTS),-DNIGHTCLASS_FAULTS) -pthread $(shell pkg-config --cflags $(PKGS))
+libs     = $(shell pkg-config --libs $(1))
+
+# Rooms: every .c of a folder but the mains goes into one archive, in the order of the floors.
+MAINS   := controller/nightclassd.c controller/cli/nightclass.c netconf/nightclass-netd.c images/nightclass-import.c \
+           boot/hostd/nightclass-hostd.c guest-agent/nightclass-guest.c
+room     = $(filter-out $(MAINS),$(wildcard $(addsuffix /*.c,$(1))))
+LIB     := $(call room,lib)
+NETCONF := $(call room,netconf)
+IMAGES  := $(call room,images)
+GUEST   := $(call room,guest-agent)
+BOOT    := $(call room,boot)
+HOSTD   := $(call room,boot/hostd)
+CONTROL := $(call room,controller controller/model controller/plan controller/store controller/drive controller/api)
+CLI     := $(call room,controller/cli)
+
+obj      = $(patsubst %.c,$(B)/obj/%.o,$(1))
+archive  = $(B)/lib$(1).a
+PROGRAMS := nightclassd nightclass nightclass-netd nightclass-import nightclass-hostd nightclass-guest
+all: $(addprefix $(B)/,$(PROGRAMS))
+.PHONY: all
+
+$(B)/obj/%.o: %.c | $(B)/gen/generated
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+-include $(shell test -d $(B)/obj && find $(B)/obj -name '*.d')
+
+define archive_rule
+$(call archive,$(1)): $(call obj,$(2))
+	@rm -f $$@
+	ar rcs $$@ $$^
+endef
+$(eval $(call archive_rule,lib,$(LIB)))
+$(eval $(call archive_rule,netconf,$(NETCONF)))
+$(eval $(call archive_rule,images,$(IMAGES)))
+$(eval $(call archive_rule,guest,$(GUEST)))
+$(eval $(call archive_rule,boot,$(BOOT)))
+$(eval $(call archive_rule,hostd,$(HOSTD)))
+$(eval $(call archive_rule,controller,$(CONTROL)))
+$(eval $(call archive_rule,cli,$(CLI)))
+
+# program <- main, archives, packages
+link     = $(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(filter %.a,$^) $(call libs,$(1))
+$(B)/nightclassd: $(call obj,controller/nightclassd.c) $(foreach a,controller boot netconf images lib,$(call archive,$(a)))
+	$(call link,libsystemd jansson sqlite3 gnutls libcurl libmicrohttpd libzstd libsodium)
+$(B)/nightclass: $(call obj,controller/cli/nightclass.c) $(foreach a,cli lib,$(call archive,$(a)))
+	$(call link,libsystemd jansson gnutls libcurl)
+$(B)/nightclass-netd: $(call obj,netconf/nightclass-netd.c) $(foreach a,netconf lib,$(call archive,$(a)))
+	$(call link,libsystemd jansson gnutls libcurl libnl-3.0 libnl-route-3.0 libnftables)
+$(B)/nightclass-import: $(call obj,images/nightclass-import.c) $(foreach a,images lib,$(call archive,$(a)))
+	$(call link,libsystemd jansson gnutls libcurl libzstd libsodium)
+$(B)/nightclass-hostd: $(call obj,boot/hostd/nightclass-hostd.c) $(foreach a,hostd images lib,$(call archive,$(a)))
+	$(call link,libsystemd jansson gnutls libcurl libzstd libsodium libarchive libvirt libvirt-qemu)
+$(B)/nightclass-guest: $(call obj,guest-agent/nightclass-guest.c) $(foreach a,guest lib,$(call archive,$(a)))
+	$(call link,jansson)
+
+# Generated sources: the schema and the web page as C arrays.
+WEB_FILES := $(sort $(wildcard web/*.html web/*.js web/*.css web/*.svg))
+$(B)/gen/generated: controller/store/schema.sql $(WEB_FILES) lib/embed.sh
+	@mkdir -p $(B)/gen
+	sh lib/embed.sh $(B)/gen controller/store/schema.sql $(WEB_FILES)
+	@touch $@
+
+# Unit tests: one program each, linked with every room.
+UNIT    := $(wildcard tests/unit/test_*.c)
+UNIT_BIN := $(patsubst tests/unit/%.c,$(B)/unit/%,$(UNIT))
+$(B)/unit/%: tests/unit/%.c $(foreach a,controller hostd boot cli guest netconf images lib,$(call archive,$(a)))
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(filter %.a,$^) $(filter %.a,$^) $(call libs,$(PKGS)) -lcmocka
+unit: $(UNIT_BIN)
+.PHONY: unit

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* nightclass.conf as a struct; the table of its keys is in config.c. */
+#ifndef CONTROLLER_CONFIG_H
+#define CONTROLLER_CONFIG_H
+
+#include <stdbool.h>
+#include "lib/conf.h"
+#include "lib/str.h"
+
+struct config {
+	char *lab;		      /* [lab] name */
+	struct prefix4 lan_address;   /* of the lab server on the PCs' segment */
+	struct ip4 uplink_address;    /* towards other lab servers; host 0: none, no joins */
+	struct prefix4 cluster_net;   /* pool of cluster subnets, the same in all labs */
+	char *desktop_probe;	      /* "ping", "tcp:PORT", "agent", "none" */
+	char *state_dir, *boot_dir, *netd_socket, *log_level;
+	char *listen;		      /* addresses, comma-separated */
+	uint16_t api_port, boot_port;
+	int64_t wake_timeout, host_boot_timeout, return_timeout, grace, boot_lease; /* seconds */
+};
+
+int config_load(const char *path, struct config *ret_config, struct error **err);
+void config_done(struct config *config);
+/* The table, for `nightclass config check` and the manual. */
+extern const struct conf_key config_keys[];
+extern const size_t config_n_keys;
+
+#endif
