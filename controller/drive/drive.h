@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The moving part: looks at what is wanted and what was seen, and moves everything one step. Level-triggered:
+ * after any change call drive_kick(); forgetting one costs a second, never correctness. Loop thread only. */
+#ifndef CONTROLLER_DRIVE_DRIVE_H
+#define CONTROLLER_DRIVE_DRIVE_H
+
+#include "controller/controller.h"
+#include "lib/error.h"
+#include "lib/proto.h"
+
+struct drive;
+
+/* After the store is open and the loop, pki and http are there. Marks runs that a restart cut off as failed
+ * and arms the first rethink; sets controller->drive itself. Everything else it needs is in the store. */
+int drive_new(struct controller *controller, struct drive **ret_drive, struct error **err);
+void drive_free(struct drive *drive); /* NULL is fine; children of runs get SIGTERM */
+
+/* Something changed (a row was written, a report came): rethink soon. Calls in a burst become one. Fine
+ * inside a transaction, because the rethink comes later from the loop. */
+void drive_kick(struct controller *controller);
+
+/* Which script the boot listener serves. */
+enum drive_boot {
+	DRIVE_BOOT_HOST,   /* a night holds this PC: into the hypervisor */
+	DRIVE_BOOT_LOCAL,  /* the day: its own disk */
+	DRIVE_BOOT_REFUSE, /* no such PC */
+};
+/* The PC asked for its boot script: notes it (waking -> booting, draining -> returning) and decides. */
+enum drive_boot drive_booted(struct controller *controller, const char *pc);
+
+/* May this PC enrol now? True from the moment it got the host script until its boot deadline. */
+bool drive_expects(struct controller *controller, const char *pc);
+/* The enrol handler let a host session in: booting -> host, facts and boot id kept, goal renewed. */
+int drive_enrolled(struct controller *controller, const char *pc, const struct proto_facts *facts,
+	struct error **err);
+
+/* What the PC should be now. In a night: ROLE_HOST with a lease up to the hand-back time; else ROLE_DESKTOP
+ * with lease 0. Free by proto_goal_done. -ENOENT: no such PC. After a change http_wake("goal/PC") is called. */
+int drive_goal(struct controller *controller, const char *pc, struct proto_goal *ret_goal, struct error **err);
+
+/* What the host saw: kept, and the states of its VMs with it. Kicks. */
+int drive_report(struct controller *controller, const char *pc, const struct proto_report *report,
+	struct error **err);
+
+#endif
