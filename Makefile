@@ -86,3 +86,57 @@ $(B)/unit/%: tests/unit/%.c $(foreach a,controller hostd boot cli guest netconf 
 	$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(filter %.a,$^) $(filter %.a,$^) $(call libs,$(PKGS)) -lcmocka
 unit: $(UNIT_BIN)
 .PHONY: unit
+
+# Operating system images: the host in RAM, the default image of the VMs, the desktop of the rig's PCs. Each is one
+# script, made anew when the script, what it takes in, or the agent in it changed.
+IMG := build/images
+files_of = $(shell find $(1) -type f 2>/dev/null)
+$(IMG)/host/host.squashfs: $(B)/nightclass-hostd $(call files_of,boot/host-image)
+	boot/host-image/build $(IMG)/host $(B)/nightclass-hostd
+$(IMG)/mpi/disk.raw: $(B)/nightclass-guest $(call files_of,images/recipes/mpi)
+	images/recipes/mpi/build $(IMG)/mpi $(B)/nightclass-guest
+$(IMG)/desktop.img: $(call files_of,tests/rig/desktop)
+	tests/rig/desktop/build $(IMG)/desktop.img
+images: $(IMG)/host/host.squashfs $(IMG)/mpi/disk.raw $(IMG)/desktop.img
+.PHONY: images
+
+# The two commands.
+demo:
+	@tests/e2e/demo build/demo
+check:
+	@.ci/setup build demo check
+	@$(MAKE) --no-print-directory -s all images
+	@$(MAKE) --no-print-directory -s B=build/san SAN=1 all unit
+	@tests/run build/san $(SUITES)
+.PHONY: demo check
+
+# Installation. DESTDIR= and PREFIX= as usual.
+PREFIX  ?= /usr
+SBIN    := $(PREFIX)/sbin
+DATA    := $(PREFIX)/share/nightclass
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(SBIN) $(DESTDIR)$(PREFIX)/lib/nightclass $(DESTDIR)$(DATA) \
+		$(DESTDIR)/etc/nightclass $(DESTDIR)/lib/systemd/system
+	install -m 755 $(B)/nightclass $(DESTDIR)$(PREFIX)/bin/
+	install -m 755 $(B)/nightclassd $(B)/nightclass-netd $(DESTDIR)$(SBIN)/
+	install -m 755 $(B)/nightclass-import $(B)/nightclass-hostd $(B)/nightclass-guest $(DESTDIR)$(PREFIX)/lib/nightclass/
+	cp -r images/recipes boot/host-image $(DESTDIR)$(DATA)/
+	install -m 644 debian/*.service $(DESTDIR)/lib/systemd/system/
+	for page in $(wildcard docs/man/*.scd); do \
+		name=$$(basename $$page .scd); dir=$(DESTDIR)$(PREFIX)/share/man/man$${name##*.}; \
+		install -d $$dir && scdoc <$$page >$$dir/$$name || exit 1; done
+.PHONY: install
+
+format:
+	clang-format -i $$(git ls-files '*.c' '*.h')
+analyze:
+	cppcheck --quiet --enable=warning,portability --inline-suppr --suppress=missingInclude -I. --error-exitcode=1 \
+		$$(git ls-files '*.c' | grep -v ^tests/)
+	$(MAKE) B=build/analyze CFLAGS='-g -fanalyzer' all
+	sh tests/check-shell.sh
+clean:
+	rm -rf build
+help:
+	@sed -n '2,4s/^# //p' Makefile
+	@echo '                              make images | install DESTDIR= | unit | analyze | format | clean'
+.PHONY: format analyze clean help

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a lab server's kernel and disk hold that is not there in the day: compare a snapshot of before the night with
+one of after. Counters and lifetimes are left out; what stays is what somebody would have to clean up by hand."""
+import json
+import os
+import re
+
+
+def snapshot(lab) -> dict[str, list[str]]:
+    """Addresses, routes, rules, links, nft rules, sysctls of the lab server, as sorted lines."""
+    ns = lab.ns
+    nft = ns.run("nft", "-s", "list", "ruleset").stdout
+    return {
+        "addresses": sorted(f"{link['ifname']} {a['local']}/{a['prefixlen']}" for link in ns.ip_json("addr")
+                            for a in link.get("addr_info", []) if a["family"] == "inet"),
+        "routes": sorted(ns.ip("-4", "route", "show", "table", "all", "proto", "78").splitlines()
+                         + ns.ip("-4", "route").splitlines()),
+        "rules": sorted(ns.ip("rule").splitlines()),
+        "links": sorted(link["ifname"] for link in ns.ip_json("link") if not link["ifname"].startswith("tap")),
+        "nft": [line for line in nft.splitlines() if line.strip()],
+        "forwarding": [ns.run("sysctl", "-n", "net.ipv4.ip_forward").stdout.strip()],
+        "processes": sorted(processes(lab)),
+    }
+
+
+def processes(lab) -> list[str]:
+    """Programs that run in the lab server's network namespace, without the rig's own QEMU PCs and listeners."""
+    pids = lab.ns.run("ip", "netns", "pids", lab.ns.name).stdout.split()
+    names = []
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as f:
+                argv = f.read().split(b"\0")
+        except OSError:
+            continue  # ended while we looked
+        name = os.path.basename(argv[0].decode())
+        if not re.match(r"qemu-system|python3|ip$", name) and name:
+            names.append(name)
+    return names
+
+
+def difference(before: dict, after: dict) -> dict[str, list[str]]:
+    """Per kind: what came ('+ line') and what went ('- line'); empty when nothing differs."""
+    changed = {}
+    for kind, old in before.items():
+        new = after[kind]
+        lines = [f"+ {line}" for line in new if line not in old] + [f"- {line}" for line in old if line not in new]
+        if lines:
+            changed[kind] = lines
+    return changed
+
+
+def text(difference_: dict) -> str:
+    return json.dumps(difference_, indent=2)

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Nothing outlives us. The rig runs in its own mount, process, network, host-name and IPC namespaces: when its
+first process ends, for whatever reason (an exception, ^C, SIGKILL), the kernel ends every process in it and takes
+its mounts, bridges, taps and named network namespaces away. Nothing in the machine's own network is touched.
+
+    python3 tests/rig/sandbox.py COMMAND...     runs COMMAND in a new sandbox, its exit code is ours
+"""
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+
+MARK = "NIGHTCLASS_SANDBOX"
+
+
+def inside() -> bool:
+    """True in a sandbox (ours or one that stands around us)."""
+    return os.environ.get(MARK) == "1"
+
+
+def command(argv: list[str]) -> list[str]:
+    """argv of a process that runs `argv` as the first process of a new sandbox."""
+    prepare = (
+        "mount -t tmpfs -o mode=755 run /run && mkdir -p /run/netns /run/lock && "
+        "ip link set lo up && exec \"$@\""
+    )
+    return ["unshare", "--mount", "--pid", "--net", "--uts", "--ipc", "--fork", "--kill-child=SIGKILL",
+            "--mount-proc", "--propagation", "private", "sh", "-c", prepare, "sandbox", *argv]
+
+
+def run(argv: list[str], pass_fds: tuple[int, ...] = ()) -> int:
+    """Runs argv in a new sandbox and waits; ^C and SIGTERM are passed on, then the sandbox gets 20 s to end well."""
+    if os.geteuid() != 0:
+        print("rig: needs root (it makes network namespaces); run it with sudo", file=sys.stderr)
+        return 1
+    env = dict(os.environ, **{MARK: "1"})
+    libc = ctypes.CDLL(None)
+    die_with_parent = 1  # PR_SET_PDEATHSIG
+    # A session of its own: a terminal's ^C reaches us alone, and we decide what the sandbox hears.
+    child = subprocess.Popen(command(argv), env=env, pass_fds=pass_fds, start_new_session=True,
+                             preexec_fn=lambda: libc.prctl(die_with_parent, signal.SIGKILL))
+
+    def forward(signo, _frame):
+        for pid in first_processes(child.pid):
+            os.kill(pid, signo)
+        signal.alarm(20)
+
+    def give_up(_signo, _frame):
+        child.kill()
+
+    signal.signal(signal.SIGINT, forward)
+    signal.signal(signal.SIGTERM, forward)
+    signal.signal(signal.SIGALRM, give_up)
+    status = child.wait()
+    signal.alarm(0)
+    return status if status >= 0 else 128 - status
+
+
+def first_processes(unshare_pid: int) -> list[int]:
+    """The processes directly under `unshare`: the first of the sandbox, as seen from outside."""
+    try:
+        with open(f"/proc/{unshare_pid}/task/{unshare_pid}/children", encoding="ascii") as f:
+            return [int(pid) for pid in f.read().split()]
+    except OSError:
+        return []
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))
