@@ -121,6 +121,7 @@ install: all
 	install -m 755 $(B)/nightclassd $(B)/nightclass-netd $(DESTDIR)$(SBIN)/
 	install -m 755 $(B)/nightclass-import $(B)/nightclass-hostd $(B)/nightclass-guest $(DESTDIR)$(PREFIX)/lib/nightclass/
 	cp -r images/recipes boot/host-image $(DESTDIR)$(DATA)/
+	install -m 644 debian/nightclass.conf debian/netd.conf $(DESTDIR)/etc/nightclass/
 	install -m 644 debian/*.service $(DESTDIR)/lib/systemd/system/
 	for page in $(wildcard docs/man/*.scd); do \
 		name=$$(basename $$page .scd); dir=$(DESTDIR)$(PREFIX)/share/man/man$${name##*.}; \
