@@ -14,4 +14,4 @@ Files, in the order in which they are used: sandbox (nothing outlives us), wire 
 (day and night), lab (a lab server with its daemons), pc (QEMU PCs and namespace PCs), residue (what was left).
 """
 from .lab import Lab, School  # noqa: F401
-from .pc import QemuPC  # noqa: F401
+from .pc import NamespacePC, QemuPC  # noqa: F401

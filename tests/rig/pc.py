@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Classroom PCs. QemuPC: firmware, network card, memory and a disk of its own; boots for real, wakes by magic packet.
-NamespacePC: a network namespace on the lab's switch with its own libvirtd, for what needs a host but no boot."""
+"""Classroom PCs, off until woken by a magic packet or powered on. QemuPC: firmware, network card, memory and a disk of
+its own; boots for real. NamespacePC: a network namespace on the lab's switch with its own libvirtd, for what needs a
+host but no boot: dozens of them fit on one machine, and their VMs are emulated once, not twice."""
 import hashlib
 import json
 import os
@@ -14,45 +15,67 @@ import time
 
 from .daemon import Daemon
 from .lab import IMAGES, ROOT, Lab
+from .wire import Namespace
 
 OVMF = pathlib.Path("/usr/share/OVMF")
 
 
-class QemuPC:
-    """A PC that boots from the network first and from its own disk second. Off until woken or powered on."""
+class PC:
+    """What both kinds have: a name, a MAC, a reserved address, a card that hears Wake-on-LAN while the PC is off."""
 
-    def __init__(self, lab: Lab, name: str, firmware: str = "bios", memory_mib: int = 2048, cpus: int = 1,
-                 register: bool = True):
-        self.lab, self.name, self.firmware, self.memory_mib, self.cpus = lab, name, firmware, memory_mib, cpus
-        number = len(lab.pcs) + 1
-        self.mac = f"52:54:00:71:{lab.number:02x}:{number:02x}"
-        self.address = f"10.71.{lab.number}.{10 + number}"
+    firmware = "bios"
+
+    def __init__(self, lab: Lab, name: str, register: bool):
+        self.lab, self.name = lab, name
+        self.number = len(lab.pcs) + 1
+        self.mac = f"52:54:00:71:{lab.number:02x}:{self.number:02x}"
+        self.address = f"10.71.{lab.number}.{10 + self.number}"
         self.dir = lab.dir / name
         self.dir.mkdir()
-        self.tap = f"tap{number}"
-        lab.ns.tap(self.tap, "lan")
-        self.disk = self.dir / "disk.img"
-        shutil.copy(IMAGES / "desktop.img", self.disk)
-        self.console = self.dir / "console.log"
         self.woken_at: float | None = None
-        self.qemu: Daemon | None = None
-        self._listen()
+        self.machine: Daemon | None = None
+        self.card = subprocess.Popen(lab.ns.argv("/usr/bin/python3", "-m", "tests.rig.wol", "lan"), cwd=ROOT,
+                                     stdout=subprocess.PIPE, text=True)
+        self.card.stdout.readline()  # it listens
+        threading.Thread(target=self._hear, daemon=True).start()
         lab.pcs.append(self)
         if register:
             lab.cli("pc", "add", name, "--mac", self.mac, "--address", self.address)
 
-    def _listen(self) -> None:
-        """The network card's Wake-on-LAN, while the PC is off."""
-        self.card = subprocess.Popen(self.lab.ns.argv(sys.executable, "-m", "tests.rig.wol", "lan"), cwd=ROOT,
-                                     stdout=subprocess.PIPE, text=True)
-        self.card.stdout.readline()  # it listens
+    def _hear(self) -> None:
+        for line in self.card.stdout:
+            if line.strip() == self.mac and not self.running():
+                self.power_on()
 
-        def wait():
-            for line in self.card.stdout:
-                if line.strip() == self.mac and not self.running():
-                    self.power_on()
+    def running(self) -> bool:
+        return self.machine is not None and self.machine.alive()
 
-        threading.Thread(target=wait, daemon=True).start()
+    def power_on(self) -> None:
+        raise NotImplementedError
+
+    def power_off(self) -> None:
+        """The plug is pulled."""
+        if self.machine:
+            self.machine.kill()
+
+    def stop(self) -> None:
+        self.card.kill()
+        self.card.wait()
+        self.power_off()
+
+
+class QemuPC(PC):
+    """A PC that boots from the network first and from its own disk second."""
+
+    def __init__(self, lab: Lab, name: str, firmware: str = "bios", memory_mib: int = 2048, cpus: int = 1,
+                 register: bool = True):
+        self.firmware, self.memory_mib, self.cpus = firmware, memory_mib, cpus
+        super().__init__(lab, name, register)
+        self.tap = f"tap{self.number}"
+        lab.ns.tap(self.tap, "lan")
+        self.disk = self.dir / "disk.img"
+        shutil.copy(IMAGES / "desktop.img", self.disk)
+        self.console = self.dir / "console.log"
 
     def disk_digest(self) -> str:
         """SHA-256 of the PC's own disk."""
@@ -78,10 +101,7 @@ class QemuPC:
 
     def power_on(self) -> None:
         self.woken_at = time.time()
-        self.qemu = Daemon(f"{self.name} (QEMU)", self.argv(), self.dir / "qemu.log").start()
-
-    def running(self) -> bool:
-        return self.qemu is not None and self.qemu.alive()
+        self.machine = Daemon(f"{self.name} (QEMU)", self.argv(), self.dir / "qemu.log").start()
 
     def qmp(self, command: str, **arguments) -> dict:
         """One command to the machine: system_reset, send-key, quit, ..."""
@@ -104,14 +124,48 @@ class QemuPC:
         except FileNotFoundError:
             return ""
 
+
+class NamespacePC(PC):
+    """A PC without firmware and disk: tests/rig/firmware.py asks for the boot script as iPXE would and runs hostd in
+    the namespace when it says "host", or a desktop that answers on TCP 22222 when it says "local disk"."""
+
+    def __init__(self, lab: Lab, name: str, register: bool = True):
+        super().__init__(lab, name, register)
+        self.ns = Namespace(f"{lab.ns.name}-{name}")
+        self.ns.cable("eth0", lab.ns, f"pc{self.number}", bridge="lan", mac=self.mac)
+        self.ns.bridge("br0", f"{self.address}/24")
+        self.ns.ip("link", "set", "eth0", "master", "br0")
+        self.ns.ip("link", "set", "br0", "address", self.mac)
+        self.ns.ip("route", "add", "default", "via", f"10.71.{lab.number}.1")
+        self.libvirtd = Daemon(f"{name}: libvirtd", self.ns.argv(
+            "unshare", "--mount", "--propagation", "private", "sh", str(ROOT / "tests/rig/nspc.sh"),
+            str(self.dir / "machine")), self.dir / "libvirtd.log").start()
+
+    def argv(self, *argv: str) -> list[str]:
+        """argv that runs on the PC (its network and its mounts)."""
+        return ["nsenter", "-t", str(self.libvirtd.process.pid), "--mount", "--net", *argv]
+
+    def virsh(self, *words: str) -> str:
+        done = subprocess.run(self.argv("virsh", "-c", "qemu:///system", *words), capture_output=True, text=True,
+                              timeout=60)
+        return done.stdout + done.stderr
+
+    def power_on(self) -> None:
+        self.woken_at = time.time()
+        env = dict(self.lab.school.env, PYTHONPATH=str(ROOT))
+        self.machine = Daemon(f"{self.name} (namespace)", self.argv(
+            "/usr/bin/python3", "-m", "tests.rig.firmware", str(self.lab.school.bin / "nightclass-hostd"),
+            f"http://10.71.{self.lab.number}.1:8080", self.mac, str(self.dir)), self.dir / "machine.log", env).start()
+
     def power_off(self) -> None:
-        """The plug is pulled."""
-        if self.qemu:
-            self.qemu.kill()
+        super().power_off()
+        for name in self.virsh("list", "--name").split():
+            self.virsh("destroy", name)
+
+    def console_text(self) -> str:
+        return self.machine.text() if self.machine else ""
 
     def stop(self) -> None:
-        self.card.kill()
-        self.card.wait()
-        self.power_off()
-        if self.console.exists():
-            os.replace(self.console, self.dir / "serial.log")
+        super().stop()
+        self.libvirtd.stop()
+        self.ns.delete()
