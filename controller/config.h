@@ -16,6 +16,7 @@ struct config {
 	char *state_dir, *boot_dir, *netd_socket, *log_level;
 	char *listen;		      /* addresses, comma-separated */
 	uint16_t api_port, boot_port;
+	uint32_t connections, connections_per_address; /* at once: in all, and from one address */
 	int64_t wake_timeout, host_boot_timeout, return_timeout, grace, boot_lease; /* seconds */
 };
 

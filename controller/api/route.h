@@ -37,6 +37,12 @@ struct api_request {
 /* A query parameter or NULL. Parameters that the row does not list are refused with 400 before the handler. */
 const char *api_query(const struct api_request *request, const char *name);
 const char *api_header(const struct api_request *request, const char *name);
+/* The same as a number 0..max; `fallback` when absent; -EINVAL names the parameter. */
+int api_query_uint(const struct api_request *request, const char *name, uint64_t max, uint64_t fallback,
+	uint64_t *ret_value, struct error **err);
+/* An event that stands although the request fails and is rolled back: refusals, alarms. At most one a request. */
+void api_alarm(const struct api_request *request, const char *kind, const char *subject, const char *fmt, ...)
+	PRINTF_LIKE(4, 5);
 
 struct api_answer {
 	int status;	  /* 200.. ; errors are returned, not answered */
@@ -56,10 +62,16 @@ struct api_answer {
 	bool stream_events; /* SSE follows, from the sequence number in text */
 };
 
-/* 0 and an answer, or -errno and an error, which becomes problem+json (lib/error.h has the mapping). */
+/* 0 and an answer, or -errno and an error, which becomes problem+json (lib/error.h has the mapping). Runs inside
+ * one transaction of the store: committed with the answer, rolled back with an error. */
 typedef int api_handler(const struct api_request *request, struct api_answer *ret_answer, struct error **err);
 
-enum { ROUTE_JSON = 1, ROUTE_RAW = 2, ROUTE_BOOT = 4 /* plain HTTP listener, only there */ };
+enum {
+	ROUTE_JSON = 1,
+	ROUTE_RAW = 2,
+	ROUTE_BOOT = 4,	  /* plain HTTP listener, only there */
+	ROUTE_SECRET = 8, /* the answer holds a secret: not kept under an Idempotency-Key */
+};
 
 struct route {
 	const char *method, *path; /* "/api/v1/pcs/{name}" */

@@ -12,7 +12,8 @@
 struct store;
 
 /* Opens or makes STATE_DIR/nightclass.db, brings it to the newest schema in one transaction. A database of a
- * newer program is refused (-EPROTO), a damaged one too (-EIO), with what to do next. ":memory:" for tests. */
+ * newer program is refused (-EPROTO), a damaged one too (-EIO), with what to do next. ":memory:" for tests.
+ * Typed verbs that change something return -ENOENT when the row they name is not there. */
 int store_open(const char *path, struct store **ret_store, struct error **err);
 void store_close(struct store *store);
 sqlite3 *store_db(struct store *store);
