@@ -93,6 +93,14 @@ int64_t clock_mono_ms(void)
 	return now_ms(CLOCK_BOOTTIME);
 }
 
+int64_t clock_real_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
 void clock_fix(int64_t wall_ms)
 {
 	atomic_store(&fixed_ms, wall_ms);

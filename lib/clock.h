@@ -14,6 +14,9 @@ void clock_init(void);
 int64_t clock_wall(void);
 int64_t clock_wall_ms(void);
 int64_t clock_mono_ms(void);
+/* Milliseconds that really pass (CLOCK_BOOTTIME without any offset): for time-outs of I/O and child processes,
+ * which a shift of the night must not end. */
+int64_t clock_real_ms(void);
 /* Re-reads the offset; called by loop.h when the file changes. Returns 1 when it changed. */
 int clock_reread(void);
 /* The path of the offset file, NULL without one. */
