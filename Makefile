@@ -12,7 +12,8 @@ PKGS    := libsystemd jansson sqlite3 gnutls libcurl libzstd libsodium libarchiv
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 CI      ?=
 WARN    += $(if $(CI),-Werror)
-OPT     := $(if $(SAN),-O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer,-O2 -D_FORTIFY_SOURCE=2)
+SAN_OPT := -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+OPT     := $(if $(SAN),$(SAN_OPT),-O2 -D_FORTIFY_SOURCE=2)
 CFLAGS  ?= -g
 ALL_CFLAGS = -std=gnu17 $(OPT) $(WARN) $(CFLAGS) -I. -I$(B)/gen -D_GNU_SOURCE -DNIGHTCLASS_VERSION='"$(VERSION)"' \
 	$(if $(FAULTS),-DNIGHTCLASS_FAULTS) -pthread $(shell pkg-config --cflags $(PKGS))
