@@ -226,6 +226,8 @@ static struct curl_slist *set_request(CURL *curl, struct exchange *exchange)
 		curl_easy_setopt(curl, CURLOPT_NOBODY, 1L);
 	curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request->method);
 	add_header(&headers, accept);
+	if (request->header && text_ok(request->header, HEADER_MAX))
+		add_header(&headers, request->header);
 	if (exchange->client->auth)
 		add_header(&headers, exchange->client->auth);
 	if (request->range_from)

@@ -32,6 +32,7 @@ struct httpc_request {
 	void *arg;
 	uint64_t range_from;	  /* > 0: asks for bytes from here on (Range) */
 	const char *accept;	  /* NULL: any */
+	const char *header;	  /* one more request header, "Upload-Length: 4096"; NULL: none */
 };
 
 struct httpc_response {
