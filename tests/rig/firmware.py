@@ -6,11 +6,13 @@ host's agent "reboots". Prints one line per step, which is the PC's console.
 """
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import urllib.request
+import uuid
 
 
 def boot_script(url: str, mac: str) -> str:
@@ -28,11 +30,16 @@ def host(hostd: str, cmdline: str, folder: pathlib.Path) -> None:
     (folder / "cmdline").write_text(cmdline + "\n", encoding="utf-8")
     rebooted = folder / "rebooted"
     rebooted.unlink(missing_ok=True)
-    boot_id = pathlib.Path("/proc/sys/kernel/random/uuid").read_text(encoding="ascii").strip()
-    (folder / "boot_id").write_text(boot_id, encoding="ascii")
+    reboot = folder / "reboot"
+    reboot.write_text(f"#!/bin/sh\nexec touch {rebooted}\n", encoding="ascii")
+    reboot.chmod(0o755)
+    options = {"cmdline": folder / "cmdline", "boot_id": uuid.uuid4(), "reboot_command": reboot, "accel": "tcg",
+               "run_dir": folder / "run", "image_dir": folder / "images", "vm_dir": folder / "vm",
+               "console": folder / "screen"}
+    shutil.rmtree(folder / "run", ignore_errors=True)  # RAM: empty after a reset
+    words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
     while not rebooted.exists():
-        subprocess.run([hostd, "--cmdline", str(folder / "cmdline"), "--run-dir", str(folder / "hostd"), "--boot-id",
-                        boot_id, "--reboot-command", f"/usr/bin/touch {rebooted}"], check=False)
+        subprocess.run([hostd, *words], check=False)
 
 
 def desktop() -> None:
