@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Chunks: an image part is cut into pieces of 4 MiB (the last one shorter), each named by the
+ * SHA-256 of its uncompressed bytes and stored as one zstd frame. A piece of nothing but zeros is
+ * never stored or sent. */
+#ifndef IMAGES_CHUNK_H
+#define IMAGES_CHUNK_H
+
+#include <stdbool.h>
+#include "lib/error.h"
+#include "lib/hash.h"
+
+enum {
+	CHUNK_SIZE = 4 << 20,
+	CHUNK_PACKED_MAX =
+		CHUNK_SIZE + (CHUNK_SIZE >> 8) + 512, /* a frame of a full chunk never exceeds it */
+	CHUNK_LEVEL = 3,			      /* zstd level: 930 MB/s to unpack */
+};
+
+/* How many chunks a part of `size` bytes has, and how long chunk `index` of it is. */
+size_t chunk_count(uint64_t size);
+size_t chunk_len(uint64_t size, size_t index);
+
+bool chunk_is_zero(const void *bytes, size_t len);
+
+/* Compression state, used by one thread at a time. Freed by chunk_coder_free (NULL is fine). */
+struct chunk_coder;
+struct chunk_coder *chunk_coder_new(void);
+void chunk_coder_free(struct chunk_coder *coder);
+
+/* Compresses 1..CHUNK_SIZE bytes. *ret_packed lives in the coder until its next use. */
+int chunk_pack(struct chunk_coder *coder, const void *bytes, size_t len, const void **ret_packed,
+	size_t *ret_packed_len, struct error **err);
+
+/* Decompresses into `out` and checks that exactly `len` bytes with this digest came out. -EBADMSG
+ * says what was wrong; `out` may then hold anything and must not be used. */
+int chunk_unpack(struct chunk_coder *coder, const void *packed, size_t packed_len,
+	const struct sha256 *digest, void *out, size_t len, struct error **err);
+
+static inline void cleanup_chunk_coder(struct chunk_coder **coder)
+{
+	chunk_coder_free(*coder);
+}
+#define auto_chunk_coder __attribute__((cleanup(cleanup_chunk_coder)))
+
+#endif

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* One file -> chunks in a store and the list of their digests. */
+#ifndef IMAGES_CUT_H
+#define IMAGES_CUT_H
+
+#include "images/manifest.h"
+#include "images/store.h"
+
+/* Called in the calling thread with the bytes of this file that are done. */
+typedef void cut_progress_fn(uint64_t done, void *arg);
+
+/* Cuts the `size` bytes behind `fd`, storing what the store lacks, in two threads. ret_part is
+ * written on success only; its chunks are freed by manifest_done of the manifest it goes into. */
+int cut_file(struct chunkstore *store, int fd, uint64_t size, cut_progress_fn *progress, void *arg,
+	struct manifest_part *ret_part, struct error **err);
+
+#endif

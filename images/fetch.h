@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Bringing an image from a chunk server to a host, verified and ready to start VMs from:
+ *
+ *   DIR/DIGEST/manifest     its text
+ *   DIR/DIGEST/disk.raw     the base of all overlays: sparse, read-only (0444)
+ *   DIR/DIGEST/kernel, initrd, cmdline    when the image has them
+ *   DIR/DIGEST/complete     written last; an image without it must not be used */
+#ifndef IMAGES_FETCH_H
+#define IMAGES_FETCH_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include "lib/error.h"
+#include "lib/httpc.h"
+
+struct fetch {
+	const char *base;   /* "http://10.71.0.1:8080": + "/manifests/DIGEST", "/chunks/DIGEST" */
+	const char *digest; /* of the manifest, 64 hex digits, from a trusted source (the goal) */
+	const char *dir;    /* where images are held; made when missing */
+	const struct httpc_trust *trust; /* NULL: plain HTTP */
+	unsigned connections;		 /* 0: 4. Each takes a thread and 9 MiB */
+	unsigned silence_ms; /* a server that sends nothing for that long has failed; 0: 20 s */
+	atomic_bool *cancel; /* may be set at any time by any thread: -ECANCELED soon after; NULL:
+				never */
+	/* Called in the calling thread. `have` of `total` bytes of data (zeros not counted) are
+	 * verified and in place; total is 0 until the manifest is there. NULL: not wanted. */
+	void (*progress)(uint64_t have, uint64_t total, void *arg);
+	void *arg;
+};
+
+struct fetch_result {
+	uint64_t total;	   /* bytes of data the image has */
+	uint64_t reused;   /* of these, found in place from an earlier try */
+	uint64_t received; /* compressed bytes of chunks that came over the wire */
+	unsigned wrong;	   /* chunks that failed verification and were asked for again */
+};
+
+/* Blocks until the image is whole (0) or cannot be had now: worker threads only. What was fetched
+ * stays and is verified and used by the next try. -EBADMSG: the source sent wrong data three times
+ * and must not be asked again; -EBUSY: another fetch of this image is running; -ECANCELED; else the
+ * transport's error. */
+int fetch_image(const struct fetch *job, struct fetch_result *ret_result, struct error **err);
+
+/* Is the image whole in `dir`? Any digest text is safe to ask for. */
+bool fetch_is_complete(const char *dir, const char *digest);
+
+/* DIR/DIGEST/FILE, whether it exists or not; caller frees. */
+char *fetch_path(const char *dir, const char *digest, const char *file);
+
+#endif

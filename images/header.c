@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What kind of disk image is this file? The first gate of an import.
+ *
+ * Tools that guess a format, or that follow a header, can be led: qemu-img copied /etc/passwd out
+ * of the machine through a qcow2 backing file and through a flat VMDK. So the file is looked at
+ * here, by code that opens nothing else, before any tool is started, and the tool is then told the
+ * format by name.
+ *
+ * raw has no header to check, which makes it dangerous the other way round: a file of another
+ * format taken for raw would import "successfully" and boot into nothing. Unless the caller said
+ * raw, a file with the magic of any format in the table is refused by that format's name, with the
+ * command that helps.
+ *
+ * The qcow2 rules are in header_qcow2.c. Nothing here allocates by a number from the file.
+ */
+#include "images/header.h"
+
+#include <sys/stat.h>
+
+#include "images/header_qcow2.h"
+#include "images/manifest.h"
+
+static const char *const format_names[] = {"unknown", "raw", "qcow2"};
+
+/* Signatures of what people bring. `offset` from the start, or from the end when negative. */
+static const struct magic {
+	int offset;
+	const char *bytes;
+	size_t len;
+	const char *name;
+	bool packed; /* an archive or compressed file: unpack it; else: convert it */
+} magics[] = {
+	{0, "KDMV", 4, "VMDK", false},
+	{0, "COWD", 4, "VMDK", false},
+	{0, "# Disk DescriptorFile", 21, "VMDK descriptor", false},
+	{64, "\x7f\x10\xda\xbe", 4, "VDI", false},
+	{0, "vhdxfile", 8, "VHDX", false},
+	{0, "conectix", 8, "VHD", false},
+	{-512, "conectix", 8, "VHD", false},
+	{0, "QED\0", 4, "QED", false},
+	{0, "LUKS\xba\xbe", 6, "LUKS", false},
+	{0, "WithoutFreeSpace", 16, "Parallels", false},
+	{0, "WithouFreSpacExt", 16, "Parallels", false},
+	{0, "Bochs Virtual HD Image", 22, "Bochs", false},
+	{-512, "koly", 4, "DMG", false},
+	{257, "ustar", 5, "tar or OVA", true},
+	{0, "\x1f\x8b", 2, "gzip", true},
+	{0, "\xfd\x37zXZ\0", 6, "xz", true},
+	{0, "BZh", 3, "bzip2", true},
+	{0, "\x28\xb5\x2f\xfd", 4, "zstd", true},
+	{0, "PK\x03\x04", 4, "zip", true},
+};
+
+int image_format_parse(const char *text, enum image_format *ret_format)
+{
+	for (int i = FORMAT_RAW; i <= FORMAT_QCOW2; i++)
+		if (strcmp(text, format_names[i]) == 0) {
+			*ret_format = i;
+			return 0;
+		}
+	return -EINVAL;
+}
+
+const char *image_format_name(enum image_format format)
+{
+	return format_names[format];
+}
+
+static bool has_magic(int fd, uint64_t file_size, const struct magic *magic)
+{
+	unsigned char seen[32];
+	int64_t at = magic->offset < 0 ? (int64_t)file_size + magic->offset : magic->offset;
+
+	return at >= 0 && pread(fd, seen, magic->len, at) == (ssize_t)magic->len &&
+	       memcmp(seen, magic->bytes, magic->len) == 0;
+}
+
+static int raw_check(
+	int fd, uint64_t file_size, bool named, struct image_header *header, struct error **err)
+{
+	for (size_t i = 0; i < ARRAY_LEN(magics) && !named; i++) {
+		if (!has_magic(fd, file_size, &magics[i]))
+			continue;
+		if (magics[i].packed)
+			return error_field(err, -EINVAL, "format",
+				"this is a %s file, not a disk image; unpack it and import what is "
+				"in it",
+				magics[i].name);
+		return error_field(err, -EINVAL, "format",
+			"this is a %s file; convert it to qcow2 on a machine where you trust it, "
+			"or name "
+			"the format raw if its bytes are the disk itself",
+			magics[i].name);
+	}
+	if (file_size % 512 != 0)
+		return error_make(err, -EINVAL,
+			"a raw disk is a multiple of 512 bytes, this file has %llu: it is cut off "
+			"or no "
+			"disk image",
+			(unsigned long long)file_size);
+	*header = (struct image_header){FORMAT_RAW, file_size};
+	return 0;
+}
+
+int image_header_check(
+	int fd, enum image_format format, struct image_header *ret_header, struct error **err)
+{
+	struct image_header header = {0};
+	struct stat st;
+	bool named = format != FORMAT_UNKNOWN;
+	int r;
+
+	if (fstat(fd, &st) < 0)
+		return error_make(err, -errno, "the image file: %s", strerror(errno));
+	if (!S_ISREG(st.st_mode))
+		return error_make(err, -EINVAL, "the image must be a plain file");
+	if (st.st_size == 0)
+		return error_make(err, -EINVAL, "the image file is empty");
+	if (!named)
+		format = qcow2_has_magic(fd) ? FORMAT_QCOW2 : FORMAT_RAW;
+	if (format == FORMAT_QCOW2) {
+		header.format = FORMAT_QCOW2;
+		r = qcow2_check(fd, (uint64_t)st.st_size, &header.virtual_size, err);
+	} else {
+		r = raw_check(fd, (uint64_t)st.st_size, named, &header, err);
+	}
+	if (r < 0)
+		return r;
+	if (header.virtual_size > IMAGE_SIZE_MAX)
+		return error_make(err, -EINVAL,
+			"the disk has %llu bytes; images may have %llu (4 TiB)",
+			(unsigned long long)header.virtual_size,
+			(unsigned long long)IMAGE_SIZE_MAX);
+	*ret_header = header;
+	return 0;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Taking a disk image file, with the kernel and initrd beside it, into a chunk store. */
+#ifndef IMAGES_IMPORT_H
+#define IMAGES_IMPORT_H
+
+#include <stdbool.h>
+#include "images/header.h"
+#include "lib/error.h"
+#include "lib/hash.h"
+
+struct import {
+	const char *store;	  /* folder of the chunk store, made when missing */
+	const char *path;	  /* the disk: raw or qcow2 */
+	enum image_format format; /* FORMAT_UNKNOWN: by its magic */
+	const char *name;
+	uint64_t revision;
+	const char *kernel, *initrd; /* files for direct boot, or NULL */
+	const char *cmdline;	     /* or NULL */
+	bool no_sync;		     /* do not wait for the disk: for scratch stores of tests */
+	/* Called in the calling thread; total is that of all parts. NULL: not wanted. */
+	void (*progress)(uint64_t done, uint64_t total, void *arg);
+	void *arg;
+};
+
+struct import_result {
+	struct sha256 digest; /* of the manifest: the image */
+	uint64_t size;	      /* of the disk as a VM sees it */
+	uint64_t stored;      /* bytes of its chunks as stored */
+};
+
+/* Blocks until all is stored (worker or child program only). On failure the store is as before:
+ * what was written is removed, at once or, while another import runs, by the next one. */
+int import_image(const struct import *import, struct import_result *ret_result, struct error **err);
+
+#endif

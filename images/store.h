@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The chunk store of a lab server:
+ *
+ *   STORE/chunks/ab/DIGEST    one zstd frame; DIGEST (of the uncompressed bytes) begins with "ab"
+ *   STORE/manifests/DIGEST    the text of an image manifest
+ *   STORE/tmp/                files being written
+ *   STORE/lock                shared by writers, alone for a sweep
+ *
+ * Files are written aside and linked to their name, never changed afterwards. A manifest is put
+ * last, so every manifest in the store has all its chunks. */
+#ifndef IMAGES_STORE_H
+#define IMAGES_STORE_H
+
+#include <stdbool.h>
+#include "images/manifest.h"
+#include "lib/error.h"
+#include "lib/hash.h"
+
+struct chunkstore;
+
+enum {
+	CHUNKSTORE_READ = 0,
+	CHUNKSTORE_WRITE =
+		1, /* may put; takes part in the lock. A writer that is alone sweeps at open */
+	CHUNKSTORE_SYNC = 2, /* chunkstore_put_manifest survives a power cut (with WRITE) */
+};
+
+/* Opens, making the folders where they are missing. Freed by chunkstore_close (NULL is fine). */
+int chunkstore_open(
+	const char *dir, unsigned flags, struct chunkstore **ret_store, struct error **err);
+void chunkstore_close(struct chunkstore *store);
+
+bool chunkstore_has(const struct chunkstore *store, const struct sha256 *digest);
+
+/* Stores a packed chunk under the digest of its uncompressed bytes, which the caller vouches for.
+ * One that is there already is left as it is. Safe from several threads at once. */
+int chunkstore_put(struct chunkstore *store, const struct sha256 *digest, const void *packed,
+	size_t packed_len, struct error **err);
+
+/* Reads a chunk into `out` and checks that it is exactly `len` bytes with that digest: -ENOENT,
+ * -EBADMSG. */
+int chunkstore_get(const struct chunkstore *store, const struct sha256 *digest, void *out,
+	size_t len, struct error **err);
+
+/* Stores a manifest, after checking that every chunk it names is there; *ret_digest is the image
+ * digest. */
+int chunkstore_put_manifest(struct chunkstore *store, const struct manifest *manifest,
+	struct sha256 *ret_digest, struct error **err);
+
+/* Reads a manifest and checks its digest. Freed by manifest_done. */
+int chunkstore_get_manifest(const struct chunkstore *store, const struct sha256 *digest,
+	struct manifest *ret_manifest, struct error **err);
+
+/* Bytes on disk of the different chunks that one manifest names; and of all chunks in the store. */
+int chunkstore_stored(const struct chunkstore *store, const struct manifest *manifest,
+	uint64_t *ret_bytes, struct error **err);
+int chunkstore_stored_total(
+	const struct chunkstore *store, uint64_t *ret_bytes, struct error **err);
+
+struct chunkstore_swept {
+	uint64_t manifests, chunks, bytes; /* what was removed */
+};
+
+/* Removes every manifest that is not among the `n` live ones, then every chunk that no manifest
+ * names. -EBUSY while another writer has the store open. For a store opened with WRITE. */
+int chunkstore_gc(struct chunkstore *store, const struct sha256 *live, size_t n,
+	struct chunkstore_swept *ret_swept, struct error **err);
+
+/* Only the second half: what a broken-off import left behind. */
+int chunkstore_sweep(
+	struct chunkstore *store, struct chunkstore_swept *ret_swept, struct error **err);
+
+/* Where the file of a chunk or manifest is, for whoever serves it; caller frees. */
+char *chunkstore_chunk_path(const char *dir, const struct sha256 *digest);
+char *chunkstore_manifest_path(const char *dir, const struct sha256 *digest);
+
+/* A new name in STORE/tmp/ for scratch that the next lone writer sweeps away; caller frees. */
+char *chunkstore_temp_path(struct chunkstore *store);
+
+static inline void cleanup_chunkstore(struct chunkstore **store)
+{
+	chunkstore_close(*store);
+}
+#define auto_chunkstore __attribute__((cleanup(cleanup_chunkstore)))
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Inner part of the store: walking its folders and removing what nothing names. Only store.c
+ * includes this; it holds the lock. */
+#ifndef IMAGES_STORE_SWEEP_H
+#define IMAGES_STORE_SWEEP_H
+
+#include "images/store.h"
+
+VEC_OF(digests, struct sha256);
+
+/* Ascending, each once: what digests_has wants. */
+void digests_sort(struct digests *set);
+bool digests_has(const struct digests *set, const struct sha256 *digest);
+/* The chunks of a manifest that are not zero. */
+void digests_add_named(struct digests *set, const struct manifest *manifest);
+
+int sweep_read_manifest(const char *dir, const struct sha256 *digest, struct manifest *ret_manifest,
+	struct error **err);
+
+/* Everything in tmp/. */
+void sweep_temps(const char *dir);
+
+/* Manifests that are not in `live` (sorted); chunks that no manifest in the store names. `swept`
+ * (may be NULL) is added to. When a manifest cannot be read no chunk is removed. */
+int sweep_manifests(const char *dir, const struct digests *live, struct chunkstore_swept *swept,
+	struct error **err);
+int sweep_chunks(const char *dir, struct chunkstore_swept *swept, struct error **err);
+
+/* Sum of the sizes of all chunk files. */
+int sweep_measure(const char *dir, uint64_t *ret_bytes, struct error **err);
+
+#endif
