@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* image: import is upload, then a request, then waiting for the controller's check of the header
+ * and its cut into chunks (a jailed process there; nothing of a foreign image is interpreted here).
+ * A folder made by a recipe (disk.raw or disk.qcow2, vmlinuz, initrd.img, cmdline) is imported as
+ * one image. `image build` runs a recipe's own program on this machine and imports what it made.
+ */
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include "controller/cli/progress.h"
+#include "controller/cli/show.h"
+#include "controller/cli/verbs.h"
+#include "lib/file.h"
+#include "lib/hash.h"
+#include "lib/spawn.h"
+#include "lib/str.h"
+
+enum { CMDLINE_MAX = 4096 };
+
+static const struct show_column columns[] = {
+	{"name", "name", SHOW_TEXT},
+	{"revision", "revision", SHOW_TEXT},
+	{"digest", "digest", SHOW_DIGEST},
+	{"size", "size", SHOW_SIZE},
+	{"stored", "stored", SHOW_SIZE},
+	{"created", "created", SHOW_TIME},
+};
+
+int image_list(struct cli *cli, struct error **err)
+{
+	auto_json json_t *answer = NULL;
+	int e = client_get(cli->client, "/images", 0, &answer, err);
+	return e < 0 ? e : show_list(cli, answer, "name", columns, ARRAY_LEN(columns));
+}
+
+int image_show(struct cli *cli, struct error **err)
+{
+	static const struct show_column rows[] = {
+		{"Name", "name", SHOW_TEXT},
+		{"Revision", "revision", SHOW_TEXT},
+		{"Digest", "digest", SHOW_TEXT},
+		{"Size", "size", SHOW_SIZE},
+		{"Stored", "stored", SHOW_SIZE},
+		{"Created", "created", SHOW_TIME},
+	};
+	auto_json json_t *image = NULL;
+	auto_free char *path = client_path("/images", cli->args[0]);
+	int e = client_get(cli->client, path, 0, &image, err);
+	return e < 0 ? e : show_one(cli, image, "name", rows, ARRAY_LEN(rows));
+}
+
+int image_delete(struct cli *cli, struct error **err)
+{
+	auto_free char *path = client_path("/images", cli->args[0]);
+	return client_call(cli->client, "DELETE", path, NULL, NULL, err);
+}
+
+/* What goes into one import; paths are owned. */
+struct source {
+	char *disk, *kernel, *initrd, *cmdline;
+	const char *format;
+};
+
+static void source_done(struct source *source)
+{
+	free(source->disk);
+	free(source->kernel);
+	free(source->initrd);
+	free(source->cmdline);
+}
+
+static char *in_folder(const char *folder, const char *name)
+{
+	char *path = xasprintf("%s/%s", folder, name);
+	if (access(path, F_OK) == 0)
+		return path;
+	free(path);
+	return NULL;
+}
+
+static int read_cmdline(const char *path, char **ret_text, struct error **err)
+{
+	int e = file_read(path, CMDLINE_MAX, ret_text, NULL, err);
+	if (e == 0)
+		(*ret_text)[strcspn(*ret_text, "\r\n")] = 0;
+	return e;
+}
+
+static int source_from_folder(const char *folder, struct source *s, struct error **err)
+{
+	s->disk = in_folder(folder, "disk.raw");
+	if (!s->disk)
+		s->disk = in_folder(folder, "disk.qcow2");
+	if (!s->disk)
+		return error_make(err, -ENOENT, "%s holds neither disk.raw nor disk.qcow2", folder);
+	s->kernel = in_folder(folder, "vmlinuz");
+	s->initrd = in_folder(folder, "initrd.img");
+	auto_free char *cmdline = in_folder(folder, "cmdline");
+	return cmdline ? read_cmdline(cmdline, &s->cmdline, err) : 0;
+}
+
+/* raw or qcow2 by the first four bytes; the controller checks the rest. */
+static int guess_format(const char *path, const char **ret_format, struct error **err)
+{
+	char magic[4] = {0};
+	auto_fclose FILE *file = fopen(path, "re");
+	if (!file) {
+		int e = -errno;
+		return error_make(err, e, "cannot read %s: %s", path, strerror(-e));
+	}
+	size_t n = fread(magic, 1, sizeof(magic), file);
+	*ret_format = n == 4 && memcmp(magic, "QFI\xfb", 4) == 0 ? "qcow2" : "raw";
+	return 0;
+}
+
+static int source_find(
+	const struct cli *cli, const char *path, struct source *s, struct error **err)
+{
+	struct stat st;
+	const char *kernel = cli_value(cli, "kernel"), *initrd = cli_value(cli, "initrd"),
+		   *cmdline = cli_value(cli, "cmdline");
+	int e = 0;
+	if (stat(path, &st) < 0) {
+		e = -errno;
+		return error_make(err, e, "cannot read %s: %s", path, strerror(-e));
+	}
+	if (S_ISDIR(st.st_mode))
+		e = source_from_folder(path, s, err);
+	else
+		s->disk = xstrdup(path);
+	if (e < 0)
+		return e;
+	if (kernel) {
+		free(s->kernel);
+		s->kernel = xstrdup(kernel);
+	}
+	if (initrd) {
+		free(s->initrd);
+		s->initrd = xstrdup(initrd);
+	}
+	if (cmdline) {
+		free(TAKE_PTR(s->cmdline));
+		e = *cmdline == '@' ? read_cmdline(cmdline + 1, &s->cmdline, err) : 0;
+		if (*cmdline != '@')
+			s->cmdline = xstrdup(cmdline);
+	}
+	if (e < 0)
+		return e;
+	if ((s->initrd || s->cmdline) && !s->kernel)
+		return error_make(err, -EINVAL, "--initrd and --cmdline need --kernel");
+	s->format = cli_value(cli, "format");
+	return s->format ? 0 : guess_format(s->disk, &s->format, err);
+}
+
+static int upload_part(
+	struct cli *cli, const char *path, const char *member, json_t *body, struct error **err)
+{
+	char digest[SHA256_TEXT];
+	int e = path ? upload_file(cli, path, digest, err) : 0;
+	if (path && e == 0)
+		json_object_set_new(body, member, json_string(digest));
+	return e;
+}
+
+/* Looks at /imports/ID. */
+static int look_import(
+	struct cli *cli, void *arg, struct progress *p, bool *ret_done, struct error **err)
+{
+	auto_json json_t *import = NULL;
+	int e = client_get(cli->client, arg, 0, &import, err);
+	if (e < 0)
+		return e;
+	const char *state = show_text(import, "state");
+	*ret_done = strcmp(state, "done") == 0;
+	if (strcmp(state, "failed") == 0)
+		return error_make(err, -EIO, "refused: %s", show_text(import, "reason"));
+	uint64_t done = (uint64_t)json_integer_value(json_object_get(import, "done")),
+		 total = (uint64_t)json_integer_value(json_object_get(import, "total"));
+	if (total && !*ret_done)
+		progress_bytes(p, "import", done, total);
+	else
+		progress_say(p, "import: %s", state);
+	return 0;
+}
+
+static int import_source(
+	struct cli *cli, const char *name, const struct source *s, struct error **err)
+{
+	auto_json json_t *answer = NULL,
+			 *body = json_pack("{s:s,s:s}", "name", name, "format", s->format);
+	int e = upload_part(cli, s->disk, "upload", body, err);
+	if (e == 0)
+		e = upload_part(cli, s->kernel, "kernel", body, err);
+	if (e == 0)
+		e = upload_part(cli, s->initrd, "initrd", body, err);
+	if (e < 0)
+		return e;
+	if (s->cmdline)
+		json_object_set_new(body, "cmdline", json_string(s->cmdline));
+	e = client_call(cli->client, "POST", "/images", body, &answer, err);
+	if (e < 0)
+		return e;
+	const json_t *id = show_member(answer, "id");
+	if (!cli->wait || !id)
+		return show_one(
+			cli, answer, "id", (struct show_column[]){{"Import", "id", SHOW_TEXT}}, 1);
+	auto_free char *text = show_value(id, SHOW_TEXT), *path = client_path("/imports", text);
+	e = wait_until(cli, look_import, path, err);
+	if (e < 0)
+		return e;
+	auto_free char *image_path = client_path("/images", name);
+	auto_json json_t *image = NULL;
+	e = client_get(cli->client, image_path, 0, &image, err);
+	auto_json json_t *items = json_pack("[O]", image ? image : json_null());
+	return e < 0 ? e : show_items(cli, items, "name", columns, ARRAY_LEN(columns));
+}
+
+static int import_path(struct cli *cli, const char *name, const char *path, struct error **err)
+{
+	struct source source = {0};
+	if (!name_ok(name))
+		return error_field(err, -EINVAL, "NAME",
+			"\"%s\" is no name: lower-case letters, digits and '-'", name);
+	int e = source_find(cli, path, &source, err);
+	if (e == 0)
+		e = import_source(cli, name, &source, err);
+	source_done(&source);
+	return e;
+}
+
+int image_import(struct cli *cli, struct error **err)
+{
+	return import_path(cli, cli->args[0], cli->args[1], err);
+}
+
+/* ---- image build ---- */
+
+static char *find_recipe(const char *recipe)
+{
+	static const char *const folders[] = {"images/recipes", "/usr/share/nightclass/recipes"};
+	for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
+		char *path = xasprintf("%s/%s/build", folders[i], recipe);
+		if (access(path, X_OK) == 0)
+			return path;
+		free(path);
+	}
+	return NULL;
+}
+
+/* The guest agent to put in: beside this program (a source tree's build folder), or installed. */
+static char *find_guest(const struct cli *cli)
+{
+	char self[4096];
+	const char *given = cli_value(cli, "guest");
+	if (given)
+		return xstrdup(given);
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	self[n > 0 ? n : 0] = 0;
+	char *slash = strrchr(self, '/');
+	if (slash) {
+		*slash = 0;
+		char *beside = in_folder(self, "nightclass-guest");
+		if (beside)
+			return beside;
+	}
+	return xstrdup("/usr/sbin/nightclass-guest");
+}
+
+/* Runs the recipe; its messages go to standard error as they come. */
+static int run_recipe(const char *program, const char *out, const char *guest, struct error **err)
+{
+	const char *const argv[] = {program, out, guest, NULL};
+	pid_t pid;
+	int status, fds[3];
+	int e = spawn_start(argv, NULL, 0, fds, &pid, err);
+	if (e < 0)
+		return e;
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return error_make(err, -errno, "%s: its end was not seen", program);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return 0;
+	return error_make(err, -EIO, "%s failed (its messages are above)", program);
+}
+
+static int build_in(struct cli *cli, const char *out, struct error **err)
+{
+	const char *recipe = cli->args[0], *name = cli_value(cli, "name");
+	auto_free char *program = find_recipe(recipe), *guest = find_guest(cli);
+	if (!program)
+		return error_make(err, -ENOENT,
+			"no recipe \"%s\" in ./images/recipes or /usr/share/nightclass/recipes",
+			recipe);
+	int e = run_recipe(program, out, guest, err);
+	if (e < 0 || cli_value(cli, "no-import"))
+		return e;
+	return import_path(cli, name ? name : recipe, out, err);
+}
+
+int image_build(struct cli *cli, struct error **err)
+{
+	const char *out = cli_value(cli, "out");
+	char folder[] = "/var/tmp/nightclass-build.XXXXXX";
+	if (!name_ok(cli->args[0]))
+		return error_field(
+			err, -EINVAL, "RECIPE", "\"%s\" is no name of a recipe", cli->args[0]);
+	if (!out && cli_value(cli, "no-import"))
+		return error_field(
+			err, -EINVAL, "--no-import", "needs --out DIR, else nothing would stay");
+	if (out) {
+		int e = file_mkdirs(out, 0755, err);
+		return e < 0 ? e : build_in(cli, out, err);
+	}
+	if (!mkdtemp(folder)) {
+		int e = -errno;
+		return error_make(err, e, "cannot make %s: %s", folder, strerror(-e));
+	}
+	int e = build_in(cli, folder, err);
+	file_remove_tree(folder, NULL);
+	return e;
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Progress on standard error, and waiting.
+ *
+ * Waiting is level-triggered: every event of the controller only wakes us to look again at the
+ * thing we wait for, so a missed event costs a few seconds and never the result. Time is the
+ * product's clock, as in all programs: in a rehearsal a wait of hours ends in minutes.
+ */
+#include <stdarg.h>
+#include <time.h>
+#include "controller/cli/progress.h"
+#include "controller/cli/show.h"
+#include "lib/clock.h"
+#include "lib/str.h"
+
+enum { POLL_S = 5, LINES_EVERY_MS = 10000, TERMINAL_EVERY_MS = 200 };
+
+void progress_begin(struct progress *p, const struct cli *cli)
+{
+	*p = (struct progress){.cli = cli, .since_ms = clock_mono_ms(), .said_ms = INT64_MIN / 2};
+}
+
+static void put_line(struct progress *p, const char *text)
+{
+	int seconds = (int)((clock_mono_ms() - p->since_ms) / 1000);
+	const char *start = p->cli->err_is_terminal ? "\r\033[K" : "";
+	fprintf(stderr, "%s%3d:%02d  %s%s", start, seconds / 60, seconds % 60, text,
+		p->cli->err_is_terminal ? "" : "\n");
+	p->open = p->cli->err_is_terminal;
+	p->said_ms = clock_mono_ms();
+	fflush(stderr);
+}
+
+void progress_say(struct progress *p, const char *fmt, ...)
+{
+	va_list ap;
+	char *text = NULL;
+	va_start(ap, fmt);
+	int n = vasprintf(&text, fmt, ap);
+	va_end(ap);
+	if (n < 0)
+		abort();
+	if (p->cli->err_is_terminal || !p->last || strcmp(p->last, text) != 0)
+		put_line(p, text);
+	free(p->last);
+	p->last = text;
+}
+
+void progress_bytes(struct progress *p, const char *what, uint64_t done, uint64_t total)
+{
+	int64_t now = clock_mono_ms(),
+		gap = p->cli->err_is_terminal ? TERMINAL_EVERY_MS : LINES_EVERY_MS;
+	if (done < total && now - p->said_ms < gap)
+		return;
+	double seconds = (double)(now - p->since_ms) / 1000,
+	       rate = seconds > 0 ? (double)done / seconds : 0;
+	auto_free char *have = size_format(done), *all = size_format(total),
+		       *speed = size_format((uint64_t)rate);
+	int percent = total ? (int)((double)done * 100 / (double)total) : 100;
+	if (done >= total || rate <= 0)
+		progress_say(p, "%s: %s of %s, %d %%", what, have, all, percent);
+	else
+		progress_say(p, "%s: %s of %s, %d %%, %s/s, %d s left", what, have, all, percent,
+			speed, (int)((double)(total - done) / rate) + 1);
+}
+
+void progress_end(struct progress *p)
+{
+	if (p->open)
+		fputc('\n', stderr);
+	free(p->last);
+	p->last = NULL;
+	p->open = false;
+}
+
+/* Sleeps until something happened after *seq, or POLL_S. */
+static int await_event(struct cli *cli, int64_t *seq, struct error **err)
+{
+	auto_free char *path = xasprintf("/events?after=%lld&wait=%d", (long long)*seq, POLL_S);
+	auto_json json_t *answer = NULL;
+	size_t i;
+	json_t *event;
+	int e = client_get(cli->client, path, POLL_S, &answer, err);
+	if (e < 0)
+		return e;
+	json_array_foreach (json_object_get(answer, "items"), i, event) {
+		int64_t at = json_integer_value(json_object_get(event, "seq"));
+		*seq = at > *seq ? at : *seq;
+	}
+	return 0;
+}
+
+int wait_until(struct cli *cli, wait_look_fn *look, void *arg, struct error **err)
+{
+	struct progress p;
+	bool done = false;
+	int e = 0;
+	int64_t seq = 0;
+	progress_begin(&p, cli);
+	client_be_patient(cli->client);
+	for (;;) {
+		e = look(cli, arg, &p, &done, err);
+		if (e < 0 || done)
+			break;
+		if (clock_mono_ms() - p.since_ms > cli->timeout_s * 1000) {
+			e = error_make(err, -ETIMEDOUT, "not done after %lld s (--timeout): %s",
+				(long long)cli->timeout_s, p.last ? p.last : "nothing heard");
+			break;
+		}
+		e = await_event(cli, &seq, err);
+		if (e < 0)
+			break;
+	}
+	progress_end(&p);
+	return e;
+}
