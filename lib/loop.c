@@ -31,6 +31,8 @@ struct loop {
 	struct workers *workers;
 	struct loop_timers timers;
 	sigset_t old_mask;
+	sd_event_source
+		*clock; /* held: libsystemd 252 never frees a loop with a floating inotify */
 };
 
 struct loop_timer {
@@ -115,6 +117,7 @@ void loop_free(struct loop *loop)
 	while (loop->timers.n)
 		loop_timer_free(loop->timers.at[0]);
 	vec_done(&loop->timers);
+	sd_event_source_disable_unref(loop->clock);
 	sd_event_unref(loop->event);
 	pthread_sigmask(SIG_SETMASK, &loop->old_mask, NULL);
 	free(loop);

@@ -153,10 +153,11 @@ static void test_background_does_not_hold(void **state)
 
 static void test_clean_start(void **state)
 {
+	/* the lower 28 signals: glibc ignores its own two in every child of posix_spawn */
+	const char *script = "ls /proc/self/fd; sed -n '/Sig[BI]/s/:.*\\(.......\\)$/ \\1/p' "
+			     "/proc/self/status";
 	auto_close int leak = open("/dev/null", O_RDONLY); /* not close-on-exec */
-	struct spawn spawn = {
-		.argv = ARGV(
-			"sh", "-c", "ls /proc/self/fd; grep -E 'SigBlk|SigIgn' /proc/self/status")};
+	struct spawn spawn = {.argv = ARGV("sh", "-c", script)};
 	struct spawn_result result;
 	sigset_t set;
 
@@ -169,8 +170,7 @@ static void test_clean_start(void **state)
 	signal(SIGPIPE, SIG_DFL);
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
 	/* 3 is the folder that ls reads */
-	assert_string_equal(
-		result.out, "0\n1\n2\n3\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
+	assert_string_equal(result.out, "0\n1\n2\n3\nSigBlk 0000000\nSigIgn 0000000\n");
 	spawn_result_done(&result);
 }
 

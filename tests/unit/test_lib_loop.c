@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The loop: signals end it, timers follow the shifted clock, workers run beside it and hand
+ * everything back, also what still waits when the loop is freed.
+ */
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "lib/clock.h"
+#include "lib/file.h"
+#include "lib/loop.h"
+
+static char clock_path[] = "/tmp/test-loop-XXXXXX/clock";
+static struct loop *loop;
+
+static void shift(const char *seconds)
+{
+	assert_int_equal(file_write(clock_path, seconds, strlen(seconds), 0644, NULL), 0);
+}
+
+static int make_clock(void **state)
+{
+	char *slash = strrchr(clock_path, '/');
+
+	(void)state;
+	*slash = '\0';
+	if (!mkdtemp(clock_path))
+		return -1;
+	*slash = '/';
+	shift("0");
+	setenv("NIGHTCLASS_CLOCK", clock_path, 1);
+	clock_init();
+	return 0;
+}
+
+static int remove_clock(void **state)
+{
+	(void)state;
+	*strrchr(clock_path, '/') = '\0';
+	return file_remove_tree(clock_path, NULL);
+}
+
+static int make_loop(void **state)
+{
+	(void)state;
+	return loop_new(&loop, NULL);
+}
+
+static int free_loop(void **state)
+{
+	(void)state;
+	loop_free(loop);
+	return 0;
+}
+
+static void quit(void *arg)
+{
+	loop_quit(loop, *(int *)arg);
+}
+
+static void raise_signal(void *arg)
+{
+	kill(getpid(), *(int *)arg);
+}
+
+static void test_signals_end_it(void **state)
+{
+	int term = SIGTERM;
+
+	(void)state;
+	loop_post(loop, raise_signal, &term);
+	assert_int_equal(loop_run(loop), 0);
+}
+
+static void test_quit(void **state)
+{
+	int code = 7;
+
+	(void)state;
+	loop_post(loop, quit, &code);
+	assert_int_equal(loop_run(loop), 7);
+}
+
+/* Timers note their letter. */
+struct note {
+	char letter;
+	struct loop_timer *timer;
+};
+static char order[16];
+
+static void note(void *arg)
+{
+	struct note *n = arg;
+	size_t len = strlen(order);
+
+	order[len] = n->letter;
+	order[len + 1] = '\0';
+	if (n->letter == 'z')
+		loop_quit(loop, 0);
+	loop_timer_free(n->timer); /* from its own callback */
+}
+
+static void test_timers(void **state)
+{
+	struct note a = {'a', NULL}, b = {'b', NULL}, idle = {'i', NULL}, z = {'z', NULL};
+	int64_t now = clock_mono_ms();
+
+	(void)state;
+	order[0] = '\0';
+	a.timer = loop_timer_new(loop, note, &a);
+	b.timer = loop_timer_new(loop, note, &b);
+	z.timer = loop_timer_new(loop, note, &z);
+	idle.timer = loop_timer_new(loop, note, &idle);
+	loop_timer_at(idle.timer, now);
+	loop_timer_at(idle.timer, -1);
+	loop_timer_at(z.timer, now + 80);
+	loop_timer_at(b.timer, now + 40);
+	loop_timer_at(a.timer, now - 1000);
+	assert_int_equal(loop_run(loop), 0);
+	assert_string_equal(order, "abz");
+	assert_true(clock_mono_ms() >= now + 80);
+	/* idle.timer is freed with the loop */
+}
+
+static void shift_two_hours(void *arg)
+{
+	(void)arg;
+	shift("7200");
+}
+
+static void test_shifted_clock(void **state)
+{
+	struct note b = {'b', NULL}, z = {'z', NULL};
+	int64_t now = clock_mono_ms(), real = clock_real_ms();
+
+	(void)state;
+	order[0] = '\0';
+	b.timer = loop_timer_new(loop, note, &b);
+	z.timer = loop_timer_new(loop, note, &z);
+	loop_timer_at(z.timer, now + 7200 * 1000 + 20);
+	loop_timer_at(b.timer, now + 3600 * 1000);
+	loop_post(loop, shift_two_hours, NULL);
+	assert_int_equal(loop_run(loop), 0);
+	assert_string_equal(order, "bz");
+	assert_true(clock_real_ms() - real < 60000);
+	shift("0");
+	clock_reread();
+}
+
+struct job {
+	pthread_t worker, done_on;
+	int value;
+};
+enum { JOBS = 200 };
+static struct job jobs[JOBS];
+static int n_done;
+static _Atomic int running, most_running;
+
+static void job_work(void *arg)
+{
+	struct job *job = arg;
+	int now = atomic_fetch_add(&running, 1) + 1, most = atomic_load(&most_running);
+
+	while (now > most && !atomic_compare_exchange_weak(&most_running, &most, now))
+		;
+	job->worker = pthread_self();
+	job->value *= 2;
+	usleep(200);
+	atomic_fetch_sub(&running, 1);
+}
+
+static void job_done(void *arg)
+{
+	struct job *job = arg;
+
+	job->done_on = pthread_self();
+	if (++n_done == JOBS)
+		loop_quit(loop, 0);
+}
+
+static void test_workers(void **state)
+{
+	(void)state;
+	n_done = 0;
+	for (int i = 0; i < JOBS; i++) {
+		jobs[i] = (struct job){.value = i};
+		loop_work(loop, job_work, job_done, &jobs[i]);
+	}
+	assert_int_equal(loop_run(loop), 0);
+	assert_int_equal(n_done, JOBS);
+	for (int i = 0; i < JOBS; i++) {
+		assert_int_equal(jobs[i].value, 2 * i);
+		assert_true(pthread_equal(jobs[i].done_on, pthread_self()));
+		assert_false(pthread_equal(jobs[i].worker, pthread_self()));
+	}
+	assert_in_range(most_running, 1, 8);
+}
+
+static void count_done(void *arg)
+{
+	(void)arg;
+	n_done++;
+}
+
+static void test_free_hands_all_back(void **state)
+{
+	(void)state;
+	n_done = 0;
+	for (int i = 0; i < JOBS; i++)
+		loop_work(loop, job_work, count_done, &jobs[i]);
+	loop_post(loop, count_done, NULL);
+	loop_free(loop);
+	assert_int_equal(n_done, JOBS + 1);
+	assert_int_equal(atomic_load(&running), 0);
+	assert_int_equal(make_loop(NULL), 0);
+}
+
+#define LOOP_TEST(f) cmocka_unit_test_setup_teardown(f, make_loop, free_loop)
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		LOOP_TEST(test_signals_end_it),
+		LOOP_TEST(test_quit),
+		LOOP_TEST(test_timers),
+		LOOP_TEST(test_shifted_clock),
+		LOOP_TEST(test_workers),
+		LOOP_TEST(test_free_hands_all_back),
+	};
+
+	return cmocka_run_group_tests(tests, make_clock, remove_clock);
+}
