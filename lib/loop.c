@@ -14,6 +14,7 @@
  */
 #include <signal.h>
 #include <stdbool.h>
+#include <sys/epoll.h>
 #include <sys/inotify.h>
 #include <systemd/sd-daemon.h>
 
@@ -43,12 +44,16 @@ struct loop_timer {
 	int64_t at_ms; /* -1: idle */
 };
 
-static int on_clock(sd_event_source *source, const struct inotify_event *change, void *arg)
+static int on_clock(sd_event_source *source, int fd, uint32_t events, void *arg)
 {
 	struct loop *loop = arg;
+	char changes[4096];
 
 	(void)source;
-	(void)change;
+	(void)events;
+	/* which file it was does not matter: reading the offset again is cheap */
+	while (read(fd, changes, sizeof(changes)) > 0)
+		;
 	if (clock_reread())
 		vec_each (struct loop_timer *, timer, &loop->timers)
 			loop_timer_at(*timer, (*timer)->at_ms);
@@ -63,8 +68,12 @@ static int watch_clock(struct loop *loop)
 	if (!file)
 		return 0;
 	folder = slash ? xstrndup(file, slash == file ? 1 : (size_t)(slash - file)) : xstrdup(".");
-	return sd_event_add_inotify(
-		loop->event, NULL, folder, IN_MOVED_TO | IN_CLOSE_WRITE, on_clock, loop);
+	/* not sd_event_add_inotify: libsystemd 252 never frees a loop that had one */
+	loop->clock = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	if (loop->clock < 0 ||
+		inotify_add_watch(loop->clock, folder, IN_MOVED_TO | IN_CLOSE_WRITE) < 0)
+		return -errno;
+	return sd_event_add_io(loop->event, NULL, loop->clock, EPOLLIN, on_clock, loop);
 }
 
 static int catch_signals(struct loop *loop)
@@ -93,6 +102,7 @@ int loop_new(struct loop **ret_loop, struct error **err)
 	struct loop *loop = xnew(struct loop);
 	int r = sd_event_new(&loop->event);
 
+	loop->clock = -1;
 	pthread_sigmask(SIG_SETMASK, NULL, &loop->old_mask);
 	if (r >= 0)
 		r = catch_signals(loop);
@@ -117,8 +127,8 @@ void loop_free(struct loop *loop)
 	while (loop->timers.n)
 		loop_timer_free(loop->timers.at[0]);
 	vec_done(&loop->timers);
-	sd_event_source_disable_unref(loop->clock);
 	sd_event_unref(loop->event);
+	cleanup_close(&loop->clock);
 	pthread_sigmask(SIG_SETMASK, &loop->old_mask, NULL);
 	free(loop);
 }
