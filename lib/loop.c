@@ -32,8 +32,7 @@ struct loop {
 	struct workers *workers;
 	struct loop_timers timers;
 	sigset_t old_mask;
-	sd_event_source
-		*clock; /* held: libsystemd 252 never frees a loop with a floating inotify */
+	int clock; /* inotify descriptor on the folder of the clock's file, -1: none */
 };
 
 struct loop_timer {
