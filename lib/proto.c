@@ -210,6 +210,21 @@ void proto_report_done(struct proto_report *report)
 	json_done(report_fields, ARRAY_LEN(report_fields), report);
 }
 
+int proto_facts_read(const json_t *object, struct proto_facts *ret_facts, struct error **err)
+{
+	return json_read(object, facts_fields, ARRAY_LEN(facts_fields), ret_facts, err);
+}
+
+json_t *proto_facts_write(const struct proto_facts *facts)
+{
+	return json_write(facts_fields, ARRAY_LEN(facts_fields), facts);
+}
+
+void proto_facts_done(struct proto_facts *facts)
+{
+	json_done(facts_fields, ARRAY_LEN(facts_fields), facts);
+}
+
 /* A list alone travels as the one member of a struct of its own, so that the same reader serves. */
 struct vms_only {
 	struct proto_vms vms;

@@ -111,6 +111,10 @@ void proto_goal_done(struct proto_goal *goal);
 int proto_report_read(const char *bytes, size_t len, struct proto_report *ret_report, struct error **err);
 char *proto_report_write(const struct proto_report *report);
 void proto_report_done(struct proto_report *report);
+/* The facts alone: what a host says when it enrols. */
+int proto_facts_read(const json_t *object, struct proto_facts *ret_facts, struct error **err);
+json_t *proto_facts_write(const struct proto_facts *facts);
+void proto_facts_done(struct proto_facts *facts);
 /* The VM list alone: what one controller sends another for its part of a cluster. */
 int proto_vms_read(const json_t *array, struct proto_vms *ret_vms, struct error **err);
 json_t *proto_vms_write(const struct proto_vms *vms);

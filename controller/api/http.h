@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The listeners: HTTPS for API, page and agents, plain HTTP for the boot path. libmicrohttpd runs on the
- * controller's own loop, without a thread. */
+/* The listeners: HTTPS for API, page and agents, plain HTTP for the boot path. libmicrohttpd runs
+ * on the controller's own loop, without a thread. */
 #ifndef CONTROLLER_API_HTTP_H
 #define CONTROLLER_API_HTTP_H
 
@@ -13,9 +13,9 @@ struct http;
 int http_new(struct controller *controller, struct http **ret_http, struct error **err);
 /* Ends every connection. NULL is fine. */
 void http_free(struct http *http);
-/* Long polls that sleep on the topic are answered anew, soon after, from the loop. Cheap when nobody sleeps
- * there. Topics: "goal/PC", "events", "run/ID", or any other text a handler gave as wait_topic. http NULL is
- * fine (tests). */
+/* Long polls that sleep on the topic are answered anew, soon after, from the loop. Cheap when
+ * nobody sleeps there. Topics: "goal/PC", "events", "run/ID", or any other text a handler gave as
+ * wait_topic. http NULL is fine (tests). */
 void http_wake(struct http *http, const char *topic);
 
 #endif

@@ -132,6 +132,9 @@ struct run {
 };
 VEC_OF(runs, struct run);
 
+/* The index of a text in a NULL-terminated table of names, -1 when it is none of them. */
+int name_index(const char *const *names, const char *text);
+
 /* Each frees what the struct owns and zeroes it. */
 void pc_done(struct pc *pc);
 void image_done(struct image *image);

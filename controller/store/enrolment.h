@@ -12,8 +12,8 @@ struct store;
 
 struct enrolment {
 	char *boot_id, *pc;
-	char *token;	   /* SHA-256 of the one-time token */
-	int64_t expires;   /* of the token */
+	char *token;	 /* SHA-256 of the one-time token */
+	int64_t expires; /* of the token */
 	bool used;
 	char *certificate; /* SHA-256 of the certificate, "" before */
 	bool held;	   /* a second session claimed the same PC: neither is served */
@@ -25,16 +25,17 @@ void enrolments_done(struct enrolments *enrolments);
 /* Each -ENOENT when there is none. */
 int store_enrolment_get(struct store *store, const char *boot_id, struct enrolment *ret_enrolment,
 	struct error **err);
-int store_enrolment_by_token(struct store *store, const char *digest, struct enrolment *ret_enrolment,
-	struct error **err);
+int store_enrolment_by_token(struct store *store, const char *digest,
+	struct enrolment *ret_enrolment, struct error **err);
 int store_enrolment_by_certificate(struct store *store, const char *fingerprint,
 	struct enrolment *ret_enrolment, struct error **err);
-int store_enrolment_list(struct store *store, const char *pc, struct enrolments *ret_enrolments,
-	struct error **err);
+int store_enrolment_list(
+	struct store *store, const char *pc, struct enrolments *ret_enrolments, struct error **err);
 /* A new session, or a new token for a session that has not used its own. */
 int store_enrolment_put(struct store *store, const struct enrolment *enrolment, struct error **err);
 /* The token is spent, this certificate speaks for the session. */
-int store_enrolment_use(struct store *store, const char *boot_id, const char *certificate, struct error **err);
+int store_enrolment_use(
+	struct store *store, const char *boot_id, const char *certificate, struct error **err);
 /* All sessions of the PC are held. Event "enrol.held". */
 int store_enrolment_hold(struct store *store, const char *pc, const char *why, struct error **err);
 /* The sessions of the PC are forgotten: their certificates are worth nothing from now on. */

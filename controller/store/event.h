@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The log that people read. Events are appended by store_event (store.h) in the transaction of the change
- * they tell of, so that no reader hears of what did not happen. */
+/* The log that people read. Events are appended by store_event (store.h) in the transaction of the
+ * change they tell of, so that no reader hears of what did not happen. */
 #ifndef CONTROLLER_STORE_EVENT_H
 #define CONTROLLER_STORE_EVENT_H
 

@@ -9,17 +9,22 @@
 struct store;
 
 /* revision 0: the newest. -ENOENT with a text for people. */
-int store_image_get(struct store *store, const char *name, uint64_t revision, struct image *ret_image,
-	struct error **err);
-int store_image_by_digest(struct store *store, const char *digest, struct image *ret_image, struct error **err);
+int store_image_get(struct store *store, const char *name, uint64_t revision,
+	struct image *ret_image, struct error **err);
+int store_image_by_digest(
+	struct store *store, const char *digest, struct image *ret_image, struct error **err);
 /* By name, then newest revision first; name NULL: all. */
-int store_image_list(struct store *store, const char *name, struct images *ret_images, struct error **err);
+int store_image_list(
+	struct store *store, const char *name, struct images *ret_images, struct error **err);
 /* The revision of the next image of this name: 1 for the first. */
-int store_image_next_revision(struct store *store, const char *name, uint64_t *ret_revision, struct error **err);
-/* Events "image.added", "image.removed". Inserting the same name, revision and digest again is success. */
+int store_image_next_revision(
+	struct store *store, const char *name, uint64_t *ret_revision, struct error **err);
+/* Events "image.added", "image.removed". Inserting the same name, revision and digest again is
+ * success. */
 int store_image_insert(struct store *store, const struct image *image, struct error **err);
 /* revision 0: every revision. -EBUSY while a cluster that is not closed uses one. */
-int store_image_delete(struct store *store, const char *name, uint64_t revision, struct error **err);
+int store_image_delete(
+	struct store *store, const char *name, uint64_t revision, struct error **err);
 
 enum import_state { IMPORT_RUNNING, IMPORT_DONE, IMPORT_FAILED };
 extern const char *const import_state_names[];
@@ -38,10 +43,11 @@ void imports_done(struct imports *imports);
 
 int store_import_insert(struct store *store, const char *name, const char *request, int64_t *ret_id,
 	struct error **err);
-int store_import_get(struct store *store, int64_t id, struct import *ret_import, struct error **err);
+int store_import_get(
+	struct store *store, int64_t id, struct import *ret_import, struct error **err);
 int store_import_list(struct store *store, struct imports *ret_imports, struct error **err);
 /* Events "import.done", "import.failed". */
-int store_import_set_state(struct store *store, int64_t id, enum import_state state, const char *digest,
-	const char *reason, struct error **err);
+int store_import_set_state(struct store *store, int64_t id, enum import_state state,
+	const char *digest, const char *reason, struct error **err);
 
 #endif

@@ -16,10 +16,13 @@ int store_lab_put(struct store *store, const struct lab *lab, struct error **err
 int store_lab_delete(struct store *store, const char *name, struct error **err);
 /* At start: this lab's own row. */
 int store_lab_set_self(struct store *store, const char *name, const char *url, struct error **err);
-/* It answered: the document (JSON text), missed back to 0. Event "lab.reachable" when it had been away. */
+/* It answered: the document (JSON text), missed back to 0. Event "lab.reachable" when it had been
+ * away. */
 int store_lab_set_seen(struct store *store, const char *name, const char *document, int64_t at,
 	struct error **err);
-/* A beat was missed; ret_missed (may be NULL) in a row by now. Event "lab.unreachable" at the third. */
-int store_lab_missed(struct store *store, const char *name, uint64_t *ret_missed, struct error **err);
+/* A beat was missed; ret_missed (may be NULL) in a row by now. Event "lab.unreachable" at the
+ * third. */
+int store_lab_missed(
+	struct store *store, const char *name, uint64_t *ret_missed, struct error **err);
 
 #endif

@@ -64,6 +64,16 @@ CREATE TABLE image (            -- revisions present in the chunk store
     PRIMARY KEY (name, revision)
 ) STRICT;
 
+CREATE TABLE import (           -- images being made; one that runs is begun anew after a restart
+    id          INTEGER PRIMARY KEY,
+    name        TEXT NOT NULL,             -- of the image
+    request     TEXT NOT NULL,             -- JSON
+    state       TEXT NOT NULL CHECK (state IN ('running','done','failed')),
+    reason      TEXT NOT NULL DEFAULT '',
+    digest      TEXT NOT NULL DEFAULT '',  -- of the manifest, when done
+    created     INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE night (
     id          INTEGER PRIMARY KEY,
     begins      INTEGER NOT NULL,

@@ -19,10 +19,13 @@ VEC_OF(tokens, struct token);
 void token_done(struct token *token);
 void tokens_done(struct tokens *tokens);
 
-int store_token_by_digest(struct store *store, const char *digest, struct token *ret_token, struct error **err);
+int store_token_by_digest(
+	struct store *store, const char *digest, struct token *ret_token, struct error **err);
 int store_token_list(struct store *store, struct tokens *ret_tokens, struct error **err);
-/* -EEXIST when the name is taken. Events "token.added", "token.removed"; the texts hold no secret. */
-int store_token_insert(struct store *store, const struct token *token, int64_t *ret_id, struct error **err);
+/* -EEXIST when the name is taken. Events "token.added", "token.removed"; the texts hold no secret.
+ */
+int store_token_insert(
+	struct store *store, const struct token *token, int64_t *ret_id, struct error **err);
 int store_token_delete(struct store *store, const char *name, struct error **err);
 
 #endif

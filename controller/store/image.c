@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Image revisions and imports as rows.
+ *
+ * A row of image stands for a manifest that is whole in the chunk store; it is written after the
+ * manifest, and removed before the chunks are swept, so that no row ever points at nothing. An
+ * import is kept as its request: one that the controller was working on when it died is begun anew
+ * at the next start, which costs time only, because chunks are content-addressed. */
+#include "controller/store/image.h"
+
+#include "controller/store/store.h"
+#include "lib/clock.h"
+
+const char *const import_state_names[] = {"running", "done", "failed", NULL};
+
+static struct image read_row(sqlite3_stmt *stmt)
+{
+	return (struct image){.name = store_text(stmt, 0),
+		.revision = (uint64_t)sqlite3_column_int64(stmt, 1),
+		.digest = store_text(stmt, 2),
+		.size = (uint64_t)sqlite3_column_int64(stmt, 3),
+		.stored = (uint64_t)sqlite3_column_int64(stmt, 4),
+		.created = sqlite3_column_int64(stmt, 5)};
+}
+
+int store_image_get(struct store *store, const char *name, uint64_t revision,
+	struct image *ret_image, struct error **err)
+{
+	sqlite3_stmt *stmt = NULL;
+	int r = store_query(store, &stmt, err,
+		"SELECT name, revision, digest, size, stored, created FROM image"
+		" WHERE name = ?1 AND (?2 = 0 OR revision = ?2) ORDER BY revision DESC LIMIT 1",
+		"si", name, (int64_t)revision);
+	if (r < 0)
+		return r;
+	r = store_step(store, stmt, err);
+	if (r > 0)
+		*ret_image = read_row(stmt);
+	store_finish(store, stmt);
+	if (r == 0 && revision == 0)
+		return error_make(err, -ENOENT,
+			"no image is named \"%s\"; `nightclass image list` shows those there are",
+			name);
+	if (r == 0)
+		return error_make(err, -ENOENT, "image %s has no revision %d", name, (int)revision);
+	return r < 0 ? r : 0;
+}
+
+int store_image_by_digest(
+	struct store *store, const char *digest, struct image *ret_image, struct error **err)
+{
+	sqlite3_stmt *stmt = NULL;
+	int r = store_query(store, &stmt, err,
+		"SELECT name, revision, digest, size, stored, created FROM image WHERE digest = ? "
+		"LIMIT 1",
+		"s", digest);
+	if (r < 0)
+		return r;
+	r = store_step(store, stmt, err);
+	if (r > 0)
+		*ret_image = read_row(stmt);
+	store_finish(store, stmt);
+	if (r == 0)
+		return error_make(err, -ENOENT, "no image has the digest %s", digest);
+	return r < 0 ? r : 0;
+}
+
+int store_image_list(
+	struct store *store, const char *name, struct images *ret_images, struct error **err)
+{
+	struct images images = {0};
+	sqlite3_stmt *stmt = NULL;
+	int r = store_query(store, &stmt, err,
+		"SELECT name, revision, digest, size, stored, created FROM image"
+		" WHERE ?1 IS NULL OR name = ?1 ORDER BY name, revision DESC",
+		"s", name);
+	if (r < 0)
+		return r;
+	while ((r = store_step(store, stmt, err)) > 0)
+		vec_push(&images, read_row(stmt));
+	store_finish(store, stmt);
+	if (r < 0) {
+		images_done(&images);
+		return r;
+	}
+	*ret_images = images;
+	return 0;
+}
+
+int store_image_next_revision(
+	struct store *store, const char *name, uint64_t *ret_revision, struct error **err)
+{
+	sqlite3_stmt *stmt = NULL;
+	int r = store_query(store, &stmt, err,
+		"SELECT ifnull(max(revision), 0) + 1 FROM image WHERE name = ?", "s", name);
+	if (r < 0)
+		return r;
+	r = store_step(store, stmt, err);
+	if (r > 0)
+		*ret_revision = (uint64_t)sqlite3_column_int64(stmt, 0);
+	store_finish(store, stmt);
+	return r < 0 ? r : 0;
+}
+
+static int finish(struct store *store, int r, struct error **err)
+{
+	if (r < 0) {
+		store_rollback(store);
+		return r;
+	}
+	return store_commit(store, err);
+}
+
+int store_image_insert(struct store *store, const struct image *image, struct error **err)
+{
+	struct image other = {0};
+	int r = store_image_get(store, image->name, image->revision, &other, NULL);
+	if (r == 0) {
+		bool same = strcmp(other.digest, image->digest) == 0;
+		image_done(&other);
+		if (same)
+			return 0;
+		return error_field(err, -EEXIST, "revision", "image %s has a revision %d already",
+			image->name, (int)image->revision);
+	}
+	auto_free char *subject = xasprintf("image/%s", image->name);
+	r = store_begin(store, err);
+	if (r < 0)
+		return r;
+	r = store_exec(store, NULL, err,
+		"INSERT INTO image(name, revision, digest, size, stored, created) "
+		"VALUES(?,?,?,?,?,?)",
+		"sisiii", image->name, (int64_t)image->revision, image->digest,
+		(int64_t)image->size, (int64_t)image->stored, image->created);
+	if (r >= 0)
+		r = store_event(store, "image.added", subject, NULL, err,
+			"image %s revision %d is in the store", image->name, (int)image->revision);
+	return finish(store, r, err);
+}
+
+static int check_unused(
+	struct store *store, const char *name, uint64_t revision, struct error **err)
+{
+	sqlite3_stmt *stmt = NULL;
+	int r = store_query(store, &stmt, err,
+		"SELECT c.name FROM cluster c JOIN image i ON i.digest = c.image"
+		" WHERE i.name = ?1 AND (?2 = 0 OR i.revision = ?2) AND c.state NOT IN "
+		"('closed','failed') LIMIT 1",
+		"si", name, (int64_t)revision);
+	if (r < 0)
+		return r;
+	r = store_step(store, stmt, err);
+	if (r > 0)
+		r = error_make(err, -EBUSY,
+			"cluster %s uses image %s; it can be removed when the cluster is closed",
+			(const char *)sqlite3_column_text(stmt, 0), name);
+	store_finish(store, stmt);
+	return r;
+}
+
+int store_image_delete(struct store *store, const char *name, uint64_t revision, struct error **err)
+{
+	struct image image = {0};
+	int r = store_image_get(store, name, revision, &image, err);
+	image_done(&image);
+	if (r >= 0)
+		r = check_unused(store, name, revision, err);
+	if (r >= 0)
+		r = store_begin(store, err);
+	if (r < 0)
+		return r;
+	r = store_exec(store, NULL, err,
+		"DELETE FROM image WHERE name = ?1 AND (?2 = 0 OR revision = ?2)", "si", name,
+		(int64_t)revision);
+	if (r >= 0) {
+		auto_free char *subject = xasprintf("image/%s", name);
+		r = store_event(
+			store, "image.removed", subject, NULL, err, "image %s was removed", name);
+	}
+	return finish(store, r, err);
+}
+
+void import_done(struct import *import)
+{
+	free(import->name);
+	free(import->request);
+	free(import->reason);
+	free(import->digest);
+	*import = (struct import){0};
+}
+
+void imports_done(struct imports *imports)
+{
+	vec_each (struct import, import, imports)
+		import_done(import);
+	vec_done(imports);
+}
+
+static int read_import(sqlite3_stmt *stmt, struct import *ret_import, struct error **err)
+{
+	int state = name_index(import_state_names, (const char *)sqlite3_column_text(stmt, 3));
+	if (state < 0)
+		return error_make(err, -EIO, "the row of an import cannot be read");
+	*ret_import = (struct import){.id = sqlite3_column_int64(stmt, 0),
+		.name = store_text(stmt, 1),
+		.request = store_text(stmt, 2),
+		.state = (enum import_state)state,
+		.reason = store_text(stmt, 4),
+		.digest = store_text(stmt, 5),
+		.created = sqlite3_column_int64(stmt, 6)};
+	return 0;
+}
+
+int store_import_insert(struct store *store, const char *name, const char *request, int64_t *ret_id,
+	struct error **err)
+{
+	int r = store_exec(store, NULL, err,
+		"INSERT INTO import(name, request, state, created) VALUES(?,?,'running',?)", "ssi",
+		name, request, clock_wall());
+	if (r >= 0)
+		*ret_id = sqlite3_last_insert_rowid(store_db(store));
+	return r;
+}
+
+int store_import_get(struct store *store, int64_t id, struct import *ret_import, struct error **err)
+{
+	sqlite3_stmt *stmt = NULL;
+	int r = store_query(store, &stmt, err,
+		"SELECT id, name, request, state, reason, digest, created FROM import WHERE id = ?",
+		"i", id);
+	if (r < 0)
+		return r;
+	r = store_step(store, stmt, err);
+	if (r > 0) {
+		int read = read_import(stmt, ret_import, err);
+		r = read < 0 ? read : 1;
+	}
+	store_finish(store, stmt);
+	if (r == 0)
+		return error_make(err, -ENOENT, "there is no import %d", (int)id);
+	return r < 0 ? r : 0;
+}
+
+int store_import_list(struct store *store, struct imports *ret_imports, struct error **err)
+{
+	struct imports imports = {0};
+	sqlite3_stmt *stmt = NULL;
+	int r = store_query(store, &stmt, err,
+		"SELECT id, name, request, state, reason, digest, created FROM import ORDER BY id",
+		"");
+	if (r < 0)
+		return r;
+	while ((r = store_step(store, stmt, err)) > 0) {
+		struct import import;
+		r = read_import(stmt, &import, err);
+		if (r < 0)
+			break;
+		vec_push(&imports, import);
+	}
+	store_finish(store, stmt);
+	if (r < 0) {
+		imports_done(&imports);
+		return r;
+	}
+	*ret_imports = imports;
+	return 0;
+}
+
+int store_import_set_state(struct store *store, int64_t id, enum import_state state,
+	const char *digest, const char *reason, struct error **err)
+{
+	struct import import = {0};
+	int r = store_import_get(store, id, &import, err);
+	if (r < 0)
+		return r;
+	r = store_begin(store, err);
+	if (r >= 0) {
+		r = store_exec(store, NULL, err,
+			"UPDATE import SET state = ?, digest = ?, reason = ? WHERE id = ?", "sssi",
+			import_state_names[state], digest ? digest : "", reason ? reason : "", id);
+		if (r >= 0 && state != IMPORT_RUNNING) {
+			auto_free char *subject = xasprintf("image/%s", import.name);
+			r = store_event(store,
+				state == IMPORT_DONE ? "import.done" : "import.failed", subject,
+				NULL, err, "import of image %s %s%s%s", import.name,
+				state == IMPORT_DONE ? "ended well" : "failed",
+				reason && *reason ? ": " : "", reason ? reason : "");
+		}
+		r = finish(store, r, err);
+	}
+	import_done(&import);
+	return r;
+}
