@@ -1,0 +1,595 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The host's agent: one state, one loop, one question again and again.
+ *
+ * The order of its life: read what a former hostd of this boot left; gather facts; enrol (unless
+ * that was done); then ask for the goal, make the PC match it, report. Everything that happens - a
+ * goal, a list of domains, the end of a step, a word of a guest, a timer - changes the state and
+ * calls rethink(), which looks at all of it and starts what is to be done. Blocking work is in
+ * workers; this thread never waits.
+ *
+ * The lease rules all: `keep.deadline_ms` is set by a goal and by nothing else, it is on disk (in
+ * RAM) with the goal, and its timer does not care whether the controller, libvirt or the network
+ * live. When it comes, or when the goal says desktop, the hand-back begins and is never taken back.
+ * A host that never got a goal leaves too, after first_goal_s.
+ */
+#include "boot/hostd/hostd.h"
+
+#include "boot/hostd/backoff.h"
+#include "boot/hostd/console.h"
+#include "boot/hostd/domxml.h"
+#include "boot/hostd/enrol.h"
+#include "boot/hostd/facts.h"
+#include "boot/hostd/guestlink.h"
+#include "boot/hostd/handback.h"
+#include "boot/hostd/keep.h"
+#include "boot/hostd/link.h"
+#include "boot/hostd/report.h"
+#include "boot/hostd/seen.h"
+#include "lib/clock.h"
+#include "lib/file.h"
+
+enum { LIST_MS = 5000, REPORT_SOON_MS = 100 };
+
+VEC_OF(guestlinks, struct guestlink *);
+
+struct hostd {
+	struct loop *loop;
+	const struct hostd_options *options;
+	struct vm_place place;
+	bool stopping, running; /* running: enrolled, line to the controller made */
+
+	struct keep keep;
+	struct proto_facts facts;
+	struct identity identity;
+	unsigned enrol_failures;
+	char *enrol_trouble, *line_trouble, *hypervisor_trouble, *goal_trouble;
+
+	struct host_seen seen;
+	uint64_t changes; /* steps begun and ended: a list older than one of them is stale */
+	struct guestlinks guests;
+	struct link *link;
+	char *told, *shown; /* signature of the last report, text on the screen */
+
+	enum handback_stage stage;
+	struct handback_seen leave;
+
+	struct loop_timer *enrol_timer, *list_timer, *report_timer, *lease_timer, *due_timer;
+	bool listing;
+};
+
+static void rethink(struct hostd *h);
+
+static uint32_t random_number(void)
+{
+	auto_free char *hex = random_hex(4);
+	return (uint32_t)strtoul(hex, NULL, 16);
+}
+
+static const struct proto_goal *goal_of(const struct hostd *h)
+{
+	return h->keep.has_goal ? &h->keep.goal : NULL;
+}
+
+static bool leaving(const struct hostd *h)
+{
+	return h->keep.leaving_ms >= 0;
+}
+
+static void set_text(char **text, const char *value)
+{
+	char *copy = xstrdup(value);
+	free(*text);
+	*text = copy;
+}
+
+static const char *problem(const struct hostd *h)
+{
+	const char *all[] = {
+		h->enrol_trouble, h->goal_trouble, h->hypervisor_trouble, h->line_trouble};
+	for (size_t i = 0; i < ARRAY_LEN(all); i++)
+		if (all[i])
+			return all[i];
+	return NULL;
+}
+
+static void save(struct hostd *h)
+{
+	auto_error struct error *err = NULL;
+	int r = keep_save(h->options->run_dir, &h->keep, &err);
+	if (r < 0)
+		log_error("host: cannot keep the goal over a restart: %s", error_text(err, r));
+}
+
+/* ---- telling: report and screen ---- */
+
+static uint64_t load_permille(void)
+{
+	double load[1];
+	return getloadavg(load, 1) == 1 && load[0] >= 0 ? (uint64_t)(load[0] * 1000) : 0;
+}
+
+static struct report_view view_of(const struct hostd *h)
+{
+	return (struct report_view){&h->facts, goal_of(h), &h->seen, leaving(h),
+		h->enrol_trouble ? NULL : problem(h), load_permille()};
+}
+
+static void report_now(void *arg)
+{
+	struct hostd *h = arg;
+	if (!h->link)
+		return;
+	vec_each (struct image_track, image, &h->seen.images)
+		if (image->progress) {
+			image->have = image->progress->have;
+			image->total = image->progress->total;
+		}
+	const struct report_view view = view_of(h);
+	auto_free char *text = report_text(&view);
+	link_report(h->link, text);
+	loop_timer_at(h->report_timer, clock_mono_ms() + h->options->report_s * 1000);
+}
+
+static void tell(struct hostd *h)
+{
+	unsigned running = 0;
+	vec_each (struct vm_track, track, &h->seen.vms)
+		running += track->domain;
+	const struct console_view screen = {
+		h->identity.pc, goal_of(h), leaving(h), running, problem(h)};
+	auto_free char *text = console_text(&screen);
+	if (!h->shown || strcmp(text, h->shown) != 0) {
+		console_show(h->options->console, text);
+		set_text(&h->shown, text);
+	}
+	if (!h->running)
+		return;
+	const struct report_view view = view_of(h);
+	auto_free char *signature = report_signature(&view);
+	if (!h->told || strcmp(signature, h->told) != 0) {
+		set_text(&h->told, signature);
+		loop_timer_at(h->report_timer, clock_mono_ms() + REPORT_SOON_MS);
+	}
+}
+
+/* ---- guests ---- */
+
+static void guest_spoke(const char *id, const struct guest_line *line, void *arg)
+{
+	struct hostd *h = arg;
+	auto_error struct error *err = NULL;
+	const struct proto_vm *vm = goal_vm(goal_of(h), id);
+	if (!line->ready || (vm && strcmp(vm->context.hostname, line->hostname) != 0))
+		return;
+	if (!seen_ready(&h->seen, id, clock_mono_ms()))
+		return;
+	uint64_t ready_ms = vm_track_find(&h->seen, id)->ready_ms;
+	log_notice("VM %s: ready after %.1f s", id, (double)ready_ms / 1000);
+	int r = vm_note_ready(h->place.vm_dir, id, ready_ms, &err);
+	if (r < 0)
+		log_warning("VM %s: %s", id, error_text(err, r));
+	tell(h);
+}
+
+/* A line to each VM that runs, none to the others. */
+static void watch_guests(struct hostd *h)
+{
+	for (size_t i = h->guests.n; i-- > 0;) {
+		const struct vm_track *track =
+			vm_track_find(&h->seen, guestlink_id(h->guests.at[i]));
+		if (track && track->domain)
+			continue;
+		guestlink_free(h->guests.at[i]);
+		vec_remove(&h->guests, i);
+	}
+	vec_each (struct vm_track, track, &h->seen.vms) {
+		bool linked = !track->domain;
+		vec_each (struct guestlink *, link, &h->guests)
+			linked |= strcmp(guestlink_id(*link), track->id) == 0;
+		if (linked)
+			continue;
+		auto_free char *path = vm_channel_path(h->place.vm_dir, track->id);
+		vec_push(&h->guests, guestlink_new(h->loop, track->id, path, guest_spoke, h));
+	}
+}
+
+/* ---- what the hypervisor lists ---- */
+
+struct listing {
+	struct hostd *h;
+	uint64_t changes;
+	struct domains_seen domains;
+	int rc;
+	struct error *err;
+};
+
+static void list_run(void *arg)
+{
+	struct listing *l = arg;
+	l->rc = l->h->place.backend->list(l->h->place.uri, &l->domains, &l->err);
+}
+
+static void list_done(void *arg)
+{
+	struct listing *l = arg;
+	struct hostd *h = l->h;
+	h->listing = false;
+	if (!h->stopping) {
+		int64_t next = LIST_MS;
+		if (l->rc < 0) {
+			const char *text = error_text(l->err, l->rc);
+			if (!h->hypervisor_trouble)
+				log_error("host: VMs cannot be seen: %s", text);
+			h->seen.domains_known = false;
+			set_text(&h->hypervisor_trouble, text);
+		} else if (l->changes != h->changes) {
+			next = 0; /* made while a step began or ended */
+		} else {
+			set_text(&h->hypervisor_trouble, NULL);
+			seen_domains(&h->seen, &l->domains, goal_of(h), clock_mono_ms(),
+				random_number());
+		}
+		loop_timer_at(h->list_timer, clock_mono_ms() + next);
+		rethink(h);
+	}
+	domains_seen_done(&l->domains);
+	error_free(l->err);
+	free(l);
+}
+
+static void list_now(void *arg)
+{
+	struct hostd *h = arg;
+	if (h->listing || h->stopping)
+		return;
+	struct listing *l = xnew(struct listing);
+	l->h = h;
+	l->changes = h->changes;
+	l->rc = -ECANCELED;
+	h->listing = true;
+	loop_work(h->loop, list_run, list_done, l);
+}
+
+/* ---- steps ---- */
+
+static void step_ended(const struct work_end *end, void *arg)
+{
+	struct hostd *h = arg;
+	struct image_track *image = image_track_find(&h->seen, end->subject);
+	if (image && image->progress) {
+		image->have = image->progress->have;
+		image->total = image->progress->total;
+		free(TAKE_PTR(image->progress));
+	}
+	if (h->stopping)
+		return;
+	const char *what = step_names[end->kind];
+	if (end->rc < 0)
+		log_warning("%s %.24s: %s", what, end->subject, error_text(end->err, end->rc));
+	else
+		log_info("%s %.24s: done in %.1f s", what, end->subject,
+			(double)(clock_mono_ms() - end->began_ms) / 1000);
+	seen_step_ended(&h->seen, end, clock_mono_ms(), random_number());
+	h->changes++;
+	loop_timer_at(h->list_timer, clock_mono_ms());
+	rethink(h);
+}
+
+static void start_step(struct hostd *h, const struct step *step)
+{
+	struct hold_progress *progress = NULL;
+	seen_step_begun(&h->seen, step, goal_of(h));
+	h->changes++;
+	if (step->kind == STEP_FETCH_IMAGE) {
+		progress = xnew(struct hold_progress);
+		image_track_find(&h->seen, step->subject)->progress = progress;
+	}
+	work_start(h->loop, &h->place, goal_of(h), step, progress, step_ended, h);
+}
+
+/* ---- leaving ---- */
+
+static void begin_leaving(struct hostd *h, const char *why)
+{
+	if (leaving(h))
+		return;
+	log_notice("host: hand-back begins: %s", why);
+	h->keep.leaving_ms = clock_mono_ms();
+	save(h);
+	vec_each (struct image_track, image, &h->seen.images)
+		if (image->progress)
+			image->progress->cancel = true;
+}
+
+static void reboot_now(struct hostd *h)
+{
+	auto_error struct error *err = NULL;
+	log_notice("host: restarting as a desktop");
+	int r = handback_reboot(h->options->reboot_command, &err);
+	if (r < 0) {
+		log_error("host: %s; trying again", error_text(err, r));
+		loop_timer_at(h->due_timer, clock_mono_ms() + 1000);
+		return;
+	}
+	loop_quit(h->loop, EXIT_SUCCESS);
+}
+
+static void enter_stage(struct hostd *h, enum handback_stage stage)
+{
+	log_info("hand-back: %s -> %s", handback_names[h->stage], handback_names[stage]);
+	h->stage = stage;
+	if (stage == HANDBACK_REPORTING) {
+		if (!seen_empty(&h->seen))
+			log_warning("host: VMs are left, they end with the restart");
+		h->leave.empty_ms = clock_mono_ms();
+		h->leave.reported = !h->link;
+		report_now(h);
+	}
+}
+
+/* The time by which hand-back wants to be asked again, -1: none. */
+static int64_t leave_on(struct hostd *h)
+{
+	int64_t next_ms = -1;
+	for (;;) {
+		h->leave.called = leaving(h);
+		h->leave.began_ms = h->keep.leaving_ms;
+		h->leave.grace_ms = goal_of(h) ? (int64_t)h->keep.goal.grace_s * 1000 : 0;
+		h->leave.empty = seen_empty(&h->seen);
+		h->leave.now_ms = clock_mono_ms();
+		enum handback_stage stage = handback_next(h->stage, &h->leave, &next_ms);
+		if (stage == h->stage)
+			break;
+		enter_stage(h, stage);
+	}
+	if (h->stage == HANDBACK_REBOOT)
+		reboot_now(h);
+	return next_ms;
+}
+
+static void lease_ended(void *arg)
+{
+	struct hostd *h = arg;
+	begin_leaving(h, goal_of(h) ? "the lease has ended" : "no goal came in time");
+	rethink(h);
+}
+
+/* ---- the one place where it is decided what to do ---- */
+
+static void rethink(struct hostd *h)
+{
+	struct steps steps = {0};
+	int64_t due_ms = -1, leave_ms;
+	if (h->stopping || h->stage == HANDBACK_REBOOT)
+		return;
+	if (h->running || leaving(h)) {
+		reconcile(goal_of(h), leaving(h), &h->seen, clock_mono_ms(), &steps, &due_ms);
+		vec_each (struct step, step, &steps)
+			start_step(h, step);
+		steps_done(&steps);
+		watch_guests(h);
+	}
+	leave_ms = leave_on(h);
+	if (due_ms < 0 || (leave_ms >= 0 && leave_ms < due_ms))
+		due_ms = leave_ms;
+	if (h->stage != HANDBACK_REBOOT) {
+		loop_timer_at(h->due_timer, due_ms);
+		tell(h);
+	}
+}
+
+static void something_due(void *arg)
+{
+	struct hostd *h = arg;
+	if (h->stage == HANDBACK_REBOOT)
+		reboot_now(h);
+	else
+		rethink(h);
+}
+
+/* ---- the controller ---- */
+
+static void goal_came(struct proto_goal *goal, void *arg)
+{
+	struct hostd *h = arg;
+	if (leaving(h))
+		return;
+	if (strcmp(goal->pc, h->identity.pc) != 0) {
+		log_error("controller: sent the goal of PC %s", goal->pc);
+		set_text(&h->goal_trouble, "the controller sent another PC's goal");
+		tell(h);
+		return;
+	}
+	set_text(&h->goal_trouble, NULL);
+	if (h->keep.has_goal)
+		proto_goal_done(&h->keep.goal);
+	h->keep.goal = *goal;
+	h->keep.has_goal = true;
+	memset(goal, 0, sizeof(*goal));
+	h->keep.deadline_ms = clock_mono_ms() + (int64_t)h->keep.goal.lease_s * 1000;
+	log_info("goal %llu: %zu VMs, lease %llu s", (unsigned long long)h->keep.goal.generation,
+		h->keep.goal.vms.n, (unsigned long long)h->keep.goal.lease_s);
+	if (h->keep.goal.role == ROLE_DESKTOP)
+		begin_leaving(h, "the controller wants the desktop back");
+	loop_timer_at(h->lease_timer, leaving(h) ? -1 : h->keep.deadline_ms);
+	save(h);
+	rethink(h);
+}
+
+static void line_trouble(const char *text, void *arg)
+{
+	struct hostd *h = arg;
+	set_text(&h->line_trouble, text);
+	tell(h);
+}
+
+static void reported(bool delivered, void *arg)
+{
+	struct hostd *h = arg;
+	if (delivered && h->stage == HANDBACK_REPORTING) {
+		h->leave.reported = true;
+		rethink(h);
+	}
+}
+
+/* ---- the beginning ---- */
+
+static void begin(struct hostd *h)
+{
+	const struct link_events events = {goal_came, line_trouble, reported, h};
+	h->running = true;
+	h->place.kvm = h->facts.kvm;
+	uint64_t known = goal_of(h) ? h->keep.goal.generation : 0;
+	h->link = link_new(h->loop, &h->identity, h->options->poll_s, known, &events);
+	log_notice("host: this is PC %s, %llu processors, %llu MiB, %s", h->identity.pc,
+		(unsigned long long)h->facts.cpus, (unsigned long long)h->facts.memory_mib,
+		h->facts.kvm ? "hardware virtualisation" : "software emulation");
+	rethink(h);
+}
+
+struct enrolment {
+	struct hostd *h;
+	bool gathered; /* facts were there before */
+	struct proto_facts facts;
+	struct identity identity;
+	int rc;
+	struct error *err;
+};
+
+static void enrol_run(void *arg)
+{
+	struct enrolment *e = arg;
+	const struct hostd_options *o = e->h->options;
+	e->rc = 0;
+	if (!e->gathered)
+		e->rc = facts_gather(o, (uint64_t)e->h->keep.boot_ms, &e->facts, &e->err);
+	if (e->rc < 0)
+		return;
+	e->gathered = true;
+	e->rc = identity_load(o->run_dir, e->facts.boot_id, &e->identity, NULL);
+	if (e->rc < 0)
+		e->rc = enrol(o, &e->facts, &e->identity, &e->err);
+}
+
+static void enrol_failed(struct hostd *h, const char *text)
+{
+	if (!h->enrol_trouble || strcmp(h->enrol_trouble, text) != 0)
+		log_warning("enrolment: %s", text);
+	set_text(&h->enrol_trouble, text);
+	loop_timer_at(
+		h->enrol_timer, clock_mono_ms() + backoff_ms(++h->enrol_failures, random_number()));
+	tell(h);
+}
+
+static void enrol_done(void *arg)
+{
+	struct enrolment *e = arg;
+	struct hostd *h = e->h;
+	h->facts = e->facts;
+	if (e->rc == 0)
+		h->identity = e->identity;
+	if (!h->stopping && e->rc == 0) {
+		set_text(&h->enrol_trouble, NULL);
+		begin(h);
+	} else if (!h->stopping) {
+		enrol_failed(h, error_text(e->err, e->rc));
+	}
+	error_free(e->err);
+	free(e);
+}
+
+static void enrol_now(void *arg)
+{
+	struct hostd *h = arg;
+	struct enrolment *e = xnew(struct enrolment);
+	e->h = h;
+	e->gathered = h->facts.boot_id != NULL;
+	e->facts = h->facts;
+	e->rc = -ECANCELED;
+	loop_work(h->loop, enrol_run, enrol_done, e);
+}
+
+static int recall(struct hostd *h, struct error **err)
+{
+	auto_error struct error *why = NULL;
+	auto_free char *boot_id = NULL;
+	int r = facts_boot_id(h->options, &boot_id, err);
+	if (r < 0)
+		return r;
+	r = keep_load(h->options->run_dir, boot_id, &h->keep, &why);
+	if (r == 0) {
+		log_notice("host: goes on after a restart of this program");
+	} else {
+		if (r != -ENOENT)
+			log_warning("host: what was kept is lost: %s", error_text(why, r));
+		int64_t now = clock_mono_ms();
+		h->keep = (struct keep){.boot_id = TAKE_PTR(boot_id),
+			.boot_ms = now,
+			.deadline_ms = now + h->options->first_goal_s * 1000,
+			.leaving_ms = -1};
+		save(h);
+	}
+	r = vm_scan(h->place.vm_dir, &h->seen.vms, err);
+	return r < 0 ? r : hold_scan(h->place.image_dir, &h->seen.images, err);
+}
+
+int hostd_new(struct loop *loop, const struct hostd_options *options,
+	const struct vm_backend *backend, struct hostd **ret_hostd, struct error **err)
+{
+	struct hostd *h = xnew(struct hostd);
+	h->loop = loop;
+	h->options = options;
+	h->place = (struct vm_place){backend, options->libvirt_uri, options->vm_dir,
+		options->image_dir, options->bridge, false};
+	h->keep.leaving_ms = -1;
+	int r = backend->init ? backend->init(err) : 0;
+	if (r == 0)
+		r = recall(h, err);
+	if (r < 0) {
+		hostd_free(h);
+		return r;
+	}
+	h->enrol_timer = loop_timer_new(loop, enrol_now, h);
+	h->list_timer = loop_timer_new(loop, list_now, h);
+	h->report_timer = loop_timer_new(loop, report_now, h);
+	h->lease_timer = loop_timer_new(loop, lease_ended, h);
+	h->due_timer = loop_timer_new(loop, something_due, h);
+	loop_timer_at(h->lease_timer, leaving(h) ? -1 : h->keep.deadline_ms);
+	list_now(h);
+	enrol_now(h);
+	rethink(h);
+	*ret_hostd = h;
+	return 0;
+}
+
+void hostd_stop(struct hostd *h)
+{
+	if (!h)
+		return;
+	h->stopping = true;
+	link_stop(h->link);
+	vec_each (struct image_track, image, &h->seen.images)
+		if (image->progress)
+			image->progress->cancel = true;
+	vec_each (struct guestlink *, link, &h->guests)
+		guestlink_free(*link);
+	vec_done(&h->guests);
+}
+
+void hostd_free(struct hostd *h)
+{
+	if (!h)
+		return;
+	link_free(h->link);
+	host_seen_done(&h->seen);
+	keep_done(&h->keep);
+	facts_done(&h->facts);
+	identity_done(&h->identity);
+	free(h->enrol_trouble);
+	free(h->line_trouble);
+	free(h->hypervisor_trouble);
+	free(h->goal_trouble);
+	free(h->told);
+	free(h->shown);
+	free(h);
+}

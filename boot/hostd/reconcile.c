@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What is to be done next: the difference between the goal and what was seen.
+ *
+ * Called after every change and every observation, it looks at all VMs and images afresh and
+ * answers with at most one step for each; a lost message or a restart of this program costs time,
+ * never correctness. Rules it holds:
+ *   - unknown is not absent: while libvirt has not answered, no VM is made, stopped or cleaned;
+ *   - only what is tracked is ours; a domain that is not in `seen` does not exist here;
+ *   - a VM goes by ACPI first, by force after the goal's grace;
+ *   - a VM that does not start is tried VM_TRIES times, with growing pauses, then left as failed
+ * until the goal changes its instance;
+ *   - an image is dropped only when neither the goal nor a VM that is still here needs it.
+ */
+#include "boot/hostd/reconcile.h"
+
+#include "lib/hash.h"
+
+const char *const step_names[] = {
+	"fetch image", "drop image", "make VM", "stop VM", "destroy VM", "clean up VM", NULL};
+
+void vm_uuid(const char *instance_id, char ret_uuid[UUID_TEXT])
+{
+	auto_free char *text = xasprintf("nightclass-vm:%s", instance_id);
+	struct sha256 d = sha256_of(text, strlen(text));
+	d.b[6] = (uint8_t)((d.b[6] & 0x0f) | 0x80); /* RFC 9562: version 8, made by us */
+	d.b[8] = (uint8_t)((d.b[8] & 0x3f) | 0x80);
+	char *at = ret_uuid;
+	for (int i = 0; i < 16; i++) {
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			*at++ = '-';
+		at += sprintf(at, "%02x", d.b[i]);
+	}
+}
+
+const struct proto_vm *goal_vm(const struct proto_goal *goal, const char *id)
+{
+	if (goal)
+		vec_each (struct proto_vm, vm, &goal->vms)
+			if (strcmp(vm->id, id) == 0)
+				return vm;
+	return NULL;
+}
+
+struct vm_track *vm_track_find(const struct host_seen *seen, const char *id)
+{
+	vec_each (struct vm_track, vm, &seen->vms)
+		if (strcmp(vm->id, id) == 0)
+			return vm;
+	return NULL;
+}
+
+struct image_track *image_track_find(const struct host_seen *seen, const char *digest)
+{
+	vec_each (struct image_track, image, &seen->images)
+		if (strcmp(image->digest, digest) == 0)
+			return image;
+	return NULL;
+}
+
+struct round {
+	const struct proto_goal *goal;
+	bool leaving;
+	const struct host_seen *seen;
+	int64_t now_ms;
+	struct steps *steps;
+	int64_t next_ms;
+};
+
+static void add(struct round *r, enum step_kind kind, const char *subject)
+{
+	vec_push(r->steps, ((struct step){.kind = kind, .subject = xstrdup(subject)}));
+}
+
+/* True when `at_ms` has come; else it is remembered as the time to look again. */
+static bool due(struct round *r, int64_t at_ms)
+{
+	if (at_ms <= r->now_ms)
+		return true;
+	if (r->next_ms < 0 || at_ms < r->next_ms)
+		r->next_ms = at_ms;
+	return false;
+}
+
+static void wanted_vm(struct round *r, const struct proto_vm *vm, const struct vm_track *track)
+{
+	char uuid[UUID_TEXT];
+	vm_uuid(vm->context.instance_id, uuid);
+	bool other = track && track->uuid[0] && strcmp(track->uuid, uuid) != 0;
+	if (track && track->busy)
+		return;
+	if (track && track->domain) {
+		if (other)
+			add(r, STEP_DESTROY_VM, vm->id);
+		return;
+	}
+	if (other) {
+		add(r, STEP_CLEAN_VM, vm->id);
+		return;
+	}
+	const struct image_track *image = image_track_find(r->seen, vm->image);
+	if (!image || !image->whole)
+		return;
+	if (track && (track->failures >= VM_TRIES || !due(r, track->retry_at_ms)))
+		return;
+	add(r, STEP_MAKE_VM, vm->id);
+}
+
+static void unwanted_vm(struct round *r, const struct vm_track *track)
+{
+	if (track->busy)
+		return;
+	if (!track->domain) {
+		if (track->files && due(r, track->retry_at_ms))
+			add(r, STEP_CLEAN_VM, track->id);
+		return;
+	}
+	int64_t grace_ms = r->goal ? (int64_t)r->goal->grace_s * 1000 : 0;
+	if (track->stop_since_ms < 0) {
+		add(r, grace_ms ? STEP_STOP_VM : STEP_DESTROY_VM, track->id);
+		return;
+	}
+	if (due(r, track->stop_since_ms + grace_ms) && due(r, track->retry_at_ms))
+		add(r, STEP_DESTROY_VM, track->id);
+}
+
+static bool image_wanted(const struct round *r, const char *digest)
+{
+	if (r->leaving || !r->goal)
+		return false;
+	vec_each (struct proto_image, image, &r->goal->images)
+		if (strcmp(image->digest, digest) == 0)
+			return true;
+	vec_each (struct proto_vm, vm, &r->goal->vms)
+		if (strcmp(vm->image, digest) == 0)
+			return true;
+	return false;
+}
+
+static void wanted_image(struct round *r, const char *digest)
+{
+	const struct image_track *track = image_track_find(r->seen, digest);
+	if (track && (track->whole || track->busy || !due(r, track->retry_at_ms)))
+		return;
+	vec_each (struct step, step, r->steps)
+		if (step->kind == STEP_FETCH_IMAGE && strcmp(step->subject, digest) == 0)
+			return;
+	add(r, STEP_FETCH_IMAGE, digest);
+}
+
+static void images(struct round *r)
+{
+	if (!r->leaving) {
+		vec_each (struct proto_image, image, &r->goal->images)
+			wanted_image(r, image->digest);
+		vec_each (struct proto_vm, vm, &r->goal->vms)
+			wanted_image(r, vm->image);
+	}
+	/* Which VM stands on which image is not tracked: nothing is dropped while one is going. */
+	bool going = !r->seen->domains_known;
+	vec_each (struct vm_track, vm, &r->seen->vms)
+		going |= (vm->domain || vm->files || vm->busy) &&
+			 (r->leaving || !goal_vm(r->goal, vm->id));
+	if (!going)
+		vec_each (struct image_track, track, &r->seen->images)
+			if (!track->busy && !image_wanted(r, track->digest) &&
+				due(r, track->retry_at_ms))
+				add(r, STEP_DROP_IMAGE, track->digest);
+}
+
+void reconcile(const struct proto_goal *goal, bool leaving, const struct host_seen *seen,
+	int64_t now_ms, struct steps *ret_steps, int64_t *ret_next_ms)
+{
+	struct steps steps = {0};
+	struct round r = {goal, leaving, seen, now_ms, &steps, -1};
+	if (goal || leaving) {
+		if (seen->domains_known) {
+			if (!leaving)
+				vec_each (struct proto_vm, vm, &goal->vms)
+					wanted_vm(&r, vm, vm_track_find(seen, vm->id));
+			vec_each (struct vm_track, track, &seen->vms)
+				if (leaving || !goal_vm(goal, track->id))
+					unwanted_vm(&r, track);
+		}
+		images(&r);
+	}
+	*ret_steps = steps;
+	*ret_next_ms = r.next_ms;
+}
+
+void steps_done(struct steps *steps)
+{
+	vec_each (struct step, step, steps)
+		free(step->subject);
+	vec_done(steps);
+}
+
+void host_seen_done(struct host_seen *seen)
+{
+	vec_each (struct vm_track, vm, &seen->vms) {
+		free(vm->id);
+		free(vm->reason);
+	}
+	vec_each (struct image_track, image, &seen->images) {
+		free(image->digest);
+		free(image->reason);
+	}
+	vec_done(&seen->vms);
+	vec_done(&seen->images);
+}

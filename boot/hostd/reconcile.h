@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Goal and seen in, steps out. Pure: no clock, no libvirt, no files. */
+#ifndef HOSTD_RECONCILE_H
+#define HOSTD_RECONCILE_H
+
+#include <stdbool.h>
+#include "lib/proto.h"
+
+enum { VM_TRIES = 3, UUID_TEXT = 37 };
+
+/* What this host knows of one VM of ours. */
+struct vm_track {
+	char *id;
+	char uuid[UUID_TEXT];  /* of what is on this host: domain or files; "" for neither */
+	bool domain;	       /* libvirt lists it */
+	bool running;	       /* and it runs (else: paused, crashed) */
+	bool files;	       /* its folder exists */
+	bool busy;	       /* a step is under way */
+	bool starting;	       /* that step is a start */
+	unsigned failures;     /* starts that failed, or ended before the guest was ready */
+	int64_t retry_at_ms;   /* not before */
+	int64_t stop_since_ms; /* when it was asked to shut down; -1: it was not */
+	int64_t started_ms;    /* of the running domain */
+	uint64_t ready_ms;     /* from start to ready, 0: not yet */
+	char *reason;	       /* of the last failure, or NULL */
+};
+VEC_OF(vm_tracks, struct vm_track);
+
+/* What this host knows of one image. */
+struct image_track {
+	char *digest;
+	bool whole; /* every part present and verified */
+	bool busy;  /* being fetched or dropped */
+	unsigned failures;
+	int64_t retry_at_ms;
+	uint64_t have, total;
+	struct hold_progress *progress; /* while it is being fetched, else NULL */
+	char *reason;
+};
+VEC_OF(image_tracks, struct image_track);
+
+struct host_seen {
+	bool domains_known; /* libvirt has answered since the last change; else nothing is taken
+			       away */
+	struct vm_tracks vms;
+	struct image_tracks images;
+};
+
+enum step_kind {
+	STEP_FETCH_IMAGE,
+	STEP_DROP_IMAGE,
+	STEP_MAKE_VM,
+	STEP_STOP_VM,	 /* ask it to shut down */
+	STEP_DESTROY_VM, /* end it and remove its files */
+	STEP_CLEAN_VM,	 /* it is gone: remove its files */
+};
+extern const char *const step_names[];
+
+struct step {
+	enum step_kind kind;
+	char *subject; /* VM id or image digest */
+};
+VEC_OF(steps, struct step);
+
+/* The next step of every VM and image, at most one each and none for a busy one. `goal` NULL:
+ * nothing is known of what should be, so nothing is done. `leaving`: the goal is an empty host,
+ * whatever it says. ret_next_ms gets the time of the next thing that falls due by itself (retry,
+ * end of grace), -1: none. */
+void reconcile(const struct proto_goal *goal, bool leaving, const struct host_seen *seen,
+	int64_t now_ms, struct steps *ret_steps, int64_t *ret_next_ms);
+void steps_done(struct steps *steps);
+
+/* The identity of a VM as libvirt knows it, derived from the instance id alone. */
+void vm_uuid(const char *instance_id, char ret_uuid[UUID_TEXT]);
+const struct proto_vm *goal_vm(const struct proto_goal *goal, const char *id);
+struct vm_track *vm_track_find(const struct host_seen *seen, const char *id);
+struct image_track *image_track_find(const struct host_seen *seen, const char *digest);
+void host_seen_done(struct host_seen *seen);
+
+#endif

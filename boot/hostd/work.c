@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Carries a step from the loop thread to a worker and its outcome back.
+ *
+ * A step may take seconds (libvirt) or minutes (an image); meanwhile the goal may change. So the
+ * worker gets its own copy of all it needs, touches nothing of the loop thread's, and only says how
+ * it went; what that means is decided by whoever asked, by looking at goal and seen again.
+ */
+#include "boot/hostd/work.h"
+
+#include "lib/clock.h"
+
+struct work {
+	enum step_kind kind;
+	char *subject;
+	const struct vm_place *place;
+	struct proto_vm vm; /* MAKE */
+	char *url;	    /* FETCH */
+	struct hold_progress *progress;
+	work_fn *fn;
+	void *arg;
+	int64_t began_ms;
+	int rc;
+	struct error *err;
+};
+
+static void run(void *arg)
+{
+	struct work *w = arg;
+	w->began_ms = clock_mono_ms();
+	switch (w->kind) {
+	case STEP_FETCH_IMAGE:
+		w->rc = hold_fetch(w->place->image_dir, w->url, w->subject, w->progress, &w->err);
+		break;
+	case STEP_DROP_IMAGE:
+		w->rc = hold_drop(w->place->image_dir, w->subject, &w->err);
+		break;
+	case STEP_MAKE_VM:
+		w->rc = vm_make(w->place, &w->vm, w->began_ms, &w->err);
+		break;
+	case STEP_STOP_VM:
+		w->rc = vm_stop(w->place, w->subject, &w->err);
+		break;
+	case STEP_DESTROY_VM:
+		w->rc = vm_destroy(w->place, w->subject, &w->err);
+		break;
+	case STEP_CLEAN_VM:
+		w->rc = vm_clean(w->place, w->subject, &w->err);
+		break;
+	}
+}
+
+static void free_vm(struct proto_vm *vm)
+{
+	struct proto_vms one = {0};
+	if (!vm->id)
+		return;
+	vec_push(&one, *vm);
+	proto_vms_done(&one);
+}
+
+static void done(void *arg)
+{
+	struct work *w = arg;
+	const struct work_end end = {w->kind, w->subject, w->rc, w->err, w->began_ms};
+	w->fn(&end, w->arg);
+	free_vm(&w->vm);
+	free(w->subject);
+	free(w->url);
+	error_free(w->err);
+	free(w);
+}
+
+static void copy_vm(struct proto_vm *to, const struct proto_vm *from)
+{
+	*to = *from;
+	to->id = xstrdup(from->id);
+	to->image = xstrdup(from->image);
+	proto_context_copy(&to->context, &from->context);
+}
+
+void work_start(struct loop *loop, const struct vm_place *place, const struct proto_goal *goal,
+	const struct step *step, struct hold_progress *progress, work_fn *fn, void *arg)
+{
+	struct work *w = xnew(struct work);
+	w->kind = step->kind;
+	w->subject = xstrdup(step->subject);
+	w->place = place;
+	w->progress = progress;
+	w->fn = fn;
+	w->arg = arg;
+	w->rc = -ECANCELED;
+	if (step->kind == STEP_MAKE_VM)
+		copy_vm(&w->vm, goal_vm(goal, step->subject));
+	if (step->kind == STEP_FETCH_IMAGE)
+		w->url = xstrdup(goal->chunk_url);
+	loop_work(loop, run, done, w);
+}

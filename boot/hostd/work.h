@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* One step of reconcile, done in a worker. */
+#ifndef HOSTD_WORK_H
+#define HOSTD_WORK_H
+
+#include "boot/hostd/hold.h"
+#include "boot/hostd/vm.h"
+#include "lib/loop.h"
+
+/* A step that came to its end; lives until the callback returns. */
+struct work_end {
+	enum step_kind kind;
+	const char *subject;
+	int rc;
+	const struct error *err;
+	int64_t began_ms; /* for MAKE: when the domain was started */
+};
+typedef void work_fn(const struct work_end *end, void *arg);
+
+/* Copies what the step needs of `goal` (its VM, its chunk URL), runs it in a worker and calls fn on
+ * the loop thread. `place` must live as long as the loop. `progress` (fetches only) must live until
+ * fn. */
+void work_start(struct loop *loop, const struct vm_place *place, const struct proto_goal *goal,
+	const struct step *step, struct hold_progress *progress, work_fn *fn, void *arg);
+
+#endif
