@@ -263,13 +263,30 @@ static int look_join(
 	return 0;
 }
 
+/* The labs of the arguments; this lab first, named or not. */
+static int name_labs(struct cli *cli, json_t **ret_labs, struct error **err)
+{
+	auto_json json_t *lab = NULL;
+	int e = client_get(cli->client, "/lab", 0, &lab, err);
+	if (e < 0)
+		return e;
+	json_t *labs = json_array();
+	json_array_append_new(labs, json_string(show_text(lab, "name")));
+	for (size_t i = 0; i < cli->n_args; i++)
+		if (strcmp(cli->args[i], show_text(lab, "name")) != 0)
+			json_array_append_new(labs, json_string(cli->args[i]));
+	*ret_labs = labs;
+	return 0;
+}
+
 int join_create(struct cli *cli, struct error **err)
 {
-	auto_json json_t *labs = json_array(), *answer = NULL, *join = NULL;
-	for (size_t i = 0; i < cli->n_args; i++)
-		json_array_append_new(labs, json_string(cli->args[i]));
+	auto_json json_t *labs = NULL, *answer = NULL, *join = NULL;
+	int e = name_labs(cli, &labs, err);
+	if (e < 0)
+		return e;
 	auto_json json_t *body = json_pack("{s:O}", "labs", labs);
-	int e = client_call(cli->client, "POST", "/joins", body, &answer, err);
+	e = client_call(cli->client, "POST", "/joins", body, &answer, err);
 	if (e < 0)
 		return e;
 	const char *id = show_text(answer, "id");

@@ -150,6 +150,13 @@ static char *states_text(const json_t *value)
 	return b.len ? safe(buf_take(&b)) : xstrdup("-");
 }
 
+static char *milliseconds_text(double ms)
+{
+	if (ms <= 0)
+		return xstrdup("-");
+	return ms < 1000 ? xasprintf("%.1f ms", ms) : xasprintf("%.1f s", ms / 1000);
+}
+
 char *show_value(const json_t *value, enum show_kind kind)
 {
 	if (!value || json_is_null(value))
@@ -165,9 +172,7 @@ char *show_value(const json_t *value, enum show_kind kind)
 	case SHOW_AGE:
 		return age_text(show_seconds(value));
 	case SHOW_MS:
-		return json_integer_value(value)
-			       ? xasprintf("%.1f s", json_number_value(value) / 1000)
-			       : xstrdup("-");
+		return milliseconds_text(json_number_value(value));
 	case SHOW_DIGEST:
 		return safe(xstrndup(json_is_string(value) ? json_string_value(value) : "-", 12));
 	case SHOW_NAMES:

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The page of tonight: keeps a copy of what the controller says and shows it.
+//
+// Level-triggered like the rest of the product: an event only says "look again". Everything is asked anew
+// (five small documents) at most four times a second, so the page cannot drift from the truth, and a missed
+// event is mended by the next look, which comes every 30 s anyway.
+
+import {Refused, get, setToken, stream, takeToken} from './api.js';
+import {showEvents, showTonight, tick, wirePopover} from './view.js';
+
+const KEPT_EVENTS = 40;
+const LOOK_EVERY_MS = 30000;
+const GATHER_MS = 250;
+
+const at = (id) => document.getElementById(id);
+let session = null; // {abort, seq, events, timer, wait}
+
+function setLink(state, text) {
+	const chip = at('link');
+	chip.dataset.link = state;
+	chip.textContent = text;
+	document.body.classList.toggle('stale', state === 'lost');
+}
+
+function setAlert(text) {
+	at('alert').hidden = !text;
+	at('alert').textContent = text || '';
+}
+
+function askForToken(reason) {
+	stop();
+	setAlert(reason);
+	setLink('out', 'Signed out');
+	at('loading').hidden = at('tonight').hidden = at('forget').hidden = true;
+	at('sign-in').hidden = false;
+	at('token').focus();
+}
+
+async function lookAll() {
+	const [lab, labs, pcs, clusters, joins] = await Promise.all([
+		get('/lab'), get('/labs'), get('/pcs'), get('/clusters').catch(forbiddenIsEmpty),
+		get('/joins').catch(forbiddenIsEmpty),
+	]);
+	return {
+		lab, night: lab.night || null, labs: labs.items, pcs: pcs.items, clusters: clusters.items,
+		joins: joins.items,
+	};
+}
+
+// A viewer may not see everything; what is not shown to this role is just not there.
+function forbiddenIsEmpty(error) {
+	if (error instanceof Refused && error.status === 403)
+		return {items: []};
+	throw error;
+}
+
+async function look(mine) {
+	try {
+		const tonight = await lookAll();
+		if (mine !== session)
+			return;
+		showTonight(tonight);
+		at('loading').hidden = true;
+		at('tonight').hidden = false;
+		setAlert('');
+	} catch (error) {
+		if (mine === session)
+			trouble(error);
+	}
+}
+
+function trouble(error) {
+	if (error instanceof Refused && error.status === 401)
+		askForToken('The controller does not know this token, or it has expired.');
+	else if (error instanceof Refused && error.status === 403)
+		askForToken('This token may not see the lab. Ask for one of role viewer or above.');
+	else if (error instanceof Refused)
+		setAlert(`The controller has a problem: ${error.message}`);
+	else
+		setLink('lost', 'Disconnected');
+}
+
+function lookSoon(mine, delay = GATHER_MS) {
+	if (mine.timer)
+		return;
+	mine.timer = setTimeout(async () => {
+		await look(mine);
+		mine.timer = null;
+		if (mine.again) {
+			mine.again = false;
+			lookSoon(mine);
+		}
+	}, delay);
+}
+
+function onEvent(mine, event) {
+	if (event.seq <= mine.seq)
+		return;
+	mine.seq = event.seq;
+	mine.events.unshift(event);
+	mine.events.length = Math.min(mine.events.length, KEPT_EVENTS);
+	showEvents(mine.events);
+	if (mine.timer)
+		mine.again = true;
+	lookSoon(mine);
+}
+
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+
+async function follow(mine) {
+	let wait = 500;
+	while (mine === session) {
+		try {
+			await stream(mine.seq, {
+				signal: mine.abort.signal,
+				onOpen: () => {
+					wait = 500;
+					setLink('live', 'Live');
+					lookSoon(mine, 0);
+				},
+				onEvent: (event) => onEvent(mine, event),
+			});
+		} catch (error) {
+			if (mine !== session)
+				return;
+			trouble(error);
+			if (mine === session)
+				setLink('lost', 'Disconnected, trying again');
+		}
+		await pause(wait);
+		wait = Math.min(wait * 2, 15000);
+	}
+}
+
+function start() {
+	stop();
+	setAlert('');
+	at('sign-in').hidden = true;
+	at('forget').hidden = false;
+	at('loading').hidden = false;
+	setLink('connecting', 'Connecting');
+	session = {abort: new AbortController(), seq: 0, events: [], timer: null, again: false};
+	const mine = session;
+	mine.regular = setInterval(() => lookSoon(mine), LOOK_EVERY_MS);
+	follow(mine);
+}
+
+function stop() {
+	if (!session)
+		return;
+	session.abort.abort();
+	clearTimeout(session.timer);
+	clearInterval(session.regular);
+	session = null;
+}
+
+at('sign-in').addEventListener('submit', (event) => {
+	event.preventDefault();
+	setToken(at('token').value);
+	at('token').value = '';
+	start();
+});
+at('forget').addEventListener('click', () => {
+	setToken(null);
+	askForToken('');
+});
+addEventListener('hashchange', () => {
+	if (location.hash.startsWith('#token=') && takeToken())
+		start();
+});
+wirePopover(at('popover'));
+setInterval(tick, 1000);
+if (takeToken())
+	start();
+else
+	askForToken('');
