@@ -3,8 +3,9 @@
  *
  * Services (sshd) start only when keys and names are in place, and "ready" is said only after they
  * started: who reads it may log in. A VM whose seed cannot be applied never says it; why stands on
- * its console. After that the agent is a heartbeat and a power button. It links nothing but jansson
- * and runs no shell: in a guest that is emulated twice each program start costs a second.
+ * its console. After that the agent is a heartbeat; the power button is the init's business. It
+ * links nothing but jansson and runs no shell: in a guest that is emulated twice each program start
+ * costs a second.
  */
 #include "guest-agent/guest.h"
 

@@ -13,6 +13,8 @@
 #include <sys/reboot.h>
 #include "lib/spawn.h"
 
+enum { COMMAND_MS = 10000 };
+
 const char *const handback_names[] = {"none", "emptying", "reporting", "reboot", NULL};
 
 enum handback_stage handback_next(
@@ -40,8 +42,8 @@ int handback_reboot(const char *command, struct error **err)
 {
 	if (command) {
 		const char *const argv[] = {command, NULL};
-		pid_t pid;
-		return spawn_start(argv, NULL, 0, NULL, &pid, err);
+		const struct spawn spawn = {.argv = argv, .timeout_ms = COMMAND_MS};
+		return spawn_check(&spawn, err);
 	}
 	sync();
 	if (reboot(RB_AUTOBOOT) < 0)

@@ -35,8 +35,8 @@ struct handback_seen {
 enum handback_stage handback_next(
 	enum handback_stage stage, const struct handback_seen *seen, int64_t *ret_next_ms);
 
-/* Reboots: by reboot(2) after sync, or by running `command`. Returns only on failure, or after the
- * command was started (0). */
+/* Reboots: by reboot(2) after sync, or by running `command` to its end (at most 10 s). Returns only
+ * on failure, or after the command (0). */
 int handback_reboot(const char *command, struct error **err);
 
 #endif

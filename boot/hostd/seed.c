@@ -130,7 +130,8 @@ static int write_disc(struct archive *disc, const struct proto_context *c, int f
 	auto_free char *user = seed_user_data(c);
 	auto_free char *network = seed_network_config(c);
 	if (archive_write_set_format_iso9660(disc) != ARCHIVE_OK ||
-		archive_write_set_options(disc, "volume-id=cidata") != ARCHIVE_OK ||
+		archive_write_set_options(disc, "volume-id=cidata,rockridge=strict") !=
+			ARCHIVE_OK ||
 		archive_write_open_fd(disc, fd) != ARCHIVE_OK ||
 		add_entry(disc, "meta-data", meta) != ARCHIVE_OK ||
 		add_entry(disc, "user-data", user) != ARCHIVE_OK ||
