@@ -28,6 +28,28 @@ int config_check(struct cli *cli, struct error **err)
 	return 0;
 }
 
+int config_list(struct cli *cli, struct error **err)
+{
+	static const struct show_column columns[] = {
+		{"section", "section", SHOW_TEXT},
+		{"key", "key", SHOW_TEXT},
+		{"default", "default", SHOW_TEXT},
+		{"meaning", "help", SHOW_TEXT},
+	};
+	(void)err;
+	auto_json json_t *items = json_array();
+	for (size_t i = 0; i < config_n_keys; i++) {
+		const struct conf_key *key = &config_keys[i];
+		json_array_append_new(items, json_pack("{s:s,s:s,s:s,s:s}", "section", key->section,
+						     "key", key->key, "default",
+						     key->required   ? "needed"
+						     : key->fallback ? key->fallback
+								     : "",
+						     "help", key->help));
+	}
+	return show_items(cli, items, "key", columns, ARRAY_LEN(columns));
+}
+
 int completion_bash(struct cli *cli, struct error **err)
 {
 	(void)cli;

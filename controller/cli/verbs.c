@@ -144,6 +144,8 @@ const struct cli_verb cli_verbs[] = {
 
 	{"config", "check", "FILE", 1, 1, CLI_LOCAL, config_check,
 		"checks a nightclass.conf strictly", NULL},
+	{"config", "keys", "", 0, 0, CLI_LOCAL, config_list, "lists what a nightclass.conf can say",
+		NULL},
 	{"completion", "bash", "", 0, 0, CLI_LOCAL, completion_bash,
 		"prints a completion script for bash", NULL},
 	{"help", NULL, "[NOUN [VERB]]", 0, 2, CLI_LOCAL, help_text, "shows help",
