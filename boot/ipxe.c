@@ -8,9 +8,10 @@
  *
  * Whatever goes wrong must end at the PC's own disk or at a new try, never at a prompt: a host
  * that cannot load restarts (the server decides anew), everything else goes on to the disk. How
- * to get to the disk differs: a BIOS is made to read the first disk's boot sector; UEFI goes on
- * to its next boot entry when the loader returns an error (with success some firmware shows its
- * setup page instead).
+ * to get to the disk differs: a BIOS is made to read the first disk's boot sector; on UEFI a small
+ * GRUB (boot/host-image/local.cfg) starts the loader it finds on the disk. When it finds none,
+ * or is not served, the script ends with an error, for then UEFI goes on to its next boot entry;
+ * after a success some firmware shows its setup page instead.
  *
  * The script is fetched in the clear by whoever asks, so it holds no secret: the digest of the CA
  * and of the root image are public. A script is a program: names and digests are checked against
@@ -19,17 +20,20 @@
  */
 #include "boot/ipxe.h"
 
-/* Ends a script that lets the PC start from its own disk. */
-static const char to_disk[] = "iseq ${platform} efi && exit 1 ||\n"
-			      "sanboot --no-describe --drive 0x80 ||\n"
-			      "exit 1\n";
-
 static void add_url(struct buf *b, const struct ipxe_server *server, const char *path)
 {
 	char address[IP4_TEXT];
 
 	buf_addf(
 		b, "http://%s:%u%s", ip4_format(server->address, address), server->boot_port, path);
+}
+
+/* Ends a script that lets the PC start from its own disk. */
+static void add_to_disk(struct buf *b, const struct ipxe_server *server)
+{
+	buf_adds(b, "iseq ${platform} efi || goto bios\nchain ");
+	add_url(b, server, "/boot/files/local.efi ||\nexit 1\n");
+	buf_adds(b, ":bios\nsanboot --no-describe --drive 0x80 ||\nexit 1\n");
 }
 
 /* A free text as an echo line; what could be more than text to iPXE becomes a space. */
@@ -55,7 +59,7 @@ char *ipxe_start_script(const struct ipxe_server *server)
 	add_url(&b, server, "/boot/script?mac=${netX/mac}&platform=${platform} ||\n");
 	buf_adds(&b, "inc try\niseq ${try} 3 && goto disk ||\nsleep 2\ngoto ask\n:disk\n"
 		     "echo Nightclass: the lab server does not answer, starting from the disk\n");
-	buf_adds(&b, to_disk);
+	add_to_disk(&b, server);
 	return buf_take(&b);
 }
 
@@ -99,7 +103,7 @@ static void add_local(struct buf *b, const struct ipxe_boot *boot)
 	buf_addf(b, "echo Nightclass: %s starts from its own disk\n", boot->name);
 	if (boot->reason)
 		add_echo(b, boot->reason);
-	buf_adds(b, to_disk);
+	add_to_disk(b, &boot->server);
 }
 
 static void add_refusal(struct buf *b, const struct ipxe_boot *boot)
@@ -111,7 +115,7 @@ static void add_refusal(struct buf *b, const struct ipxe_boot *boot)
 	if (boot->reason)
 		add_echo(b, boot->reason);
 	buf_adds(b, "echo It starts from its own disk in 5 seconds\nsleep 5\n");
-	buf_adds(b, to_disk);
+	add_to_disk(b, &boot->server);
 }
 
 static int check(const struct ipxe_boot *boot, struct error **err)

@@ -64,8 +64,9 @@ pick_library() {
 }
 
 # Copies the modules that $3 lists for the stages in $4 (an extended regular expression), with
-# what they depend on, to the modules folder $2, and indexes them.
+# what they depend on, to the modules folder $2 (.../lib/modules/VERSION), and indexes them.
 pick_modules() {
+	version=${2##*/}
 	from=$1/lib/modules/$version
 	mkdir -p "$2"
 	[ -s "$from/modules.dep" ] || depmod -b "$1" "$version"
@@ -103,4 +104,16 @@ pick_modules() {
 # One time for every file, so that equal content gives an equal archive.
 pick_times() {
 	find "$1" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+}
+
+# Prints the modules of a folder made by pick_modules in an order in which insmod takes them.
+pick_order() {
+	awk '{ path = $1; sub(":$", "", path); needs[path] = substr($0, length($1) + 1); all[++n] = path }
+		function load(path,   i, k, part) {
+			if (path in loaded) return
+			loaded[path] = 1
+			k = split(needs[path], part, " ")
+			for (i = k; i >= 1; i--) load(part[i])
+			print path }
+		END { for (j = 1; j <= n; j++) load(all[j]) }' "$1/modules.dep"
 }
