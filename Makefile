@@ -17,6 +17,8 @@ OPT     := $(if $(SAN),$(SAN_OPT),-O2 -D_FORTIFY_SOURCE=2)
 CFLAGS  ?= -g
 ALL_CFLAGS = -std=gnu17 $(OPT) $(WARN) $(CFLAGS) -I. -I$(B)/gen -D_GNU_SOURCE -DNIGHTCLASS_VERSION='"$(VERSION)"' \
 	$(if $(FAULTS),-DNIGHTCLASS_FAULTS) -pthread $(shell pkg-config --cflags $(PKGS))
+Q       := $(if $(V),,@)
+say      = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2))
 libs     = $(shell pkg-config --libs $(1))
 
 # Rooms: every .c of a folder but the mains goes into one archive, in the order of the floors.
@@ -40,13 +42,14 @@ all: $(addprefix $(B)/,$(PROGRAMS))
 
 $(B)/obj/%.o: %.c | $(B)/gen/generated
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 -include $(shell test -d $(B)/obj && find $(B)/obj -name '*.d')
 
 define archive_rule
 $(call archive,$(1)): $(call obj,$(2))
 	@rm -f $$@
-	ar rcs $$@ $$^
+	$$(Q)ar rcs $$@ $$^
 endef
 $(eval $(call archive_rule,lib,$(LIB)))
 $(eval $(call archive_rule,netconf,$(NETCONF)))
@@ -60,23 +63,30 @@ $(eval $(call archive_rule,cli,$(CLI)))
 # program <- main, archives, packages
 link     = $(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(filter %.a,$^) $(call libs,$(1))
 $(B)/nightclassd: $(call obj,controller/nightclassd.c) $(foreach a,controller boot netconf images lib,$(call archive,$(a)))
-	$(call link,libsystemd jansson sqlite3 gnutls libcurl libmicrohttpd libzstd libsodium)
+	$(call say,LINK,$@)
+	$(Q)$(call link,libsystemd jansson sqlite3 gnutls libcurl libmicrohttpd libzstd libsodium)
 $(B)/nightclass: $(call obj,controller/cli/nightclass.c controller/config.c) $(foreach a,cli lib,$(call archive,$(a)))
-	$(call link,libsystemd jansson gnutls libcurl)
+	$(call say,LINK,$@)
+	$(Q)$(call link,libsystemd jansson gnutls libcurl)
 $(B)/nightclass-netd: $(call obj,netconf/nightclass-netd.c) $(foreach a,netconf lib,$(call archive,$(a)))
-	$(call link,libsystemd jansson gnutls libcurl libnl-3.0 libnl-route-3.0 libnftables)
+	$(call say,LINK,$@)
+	$(Q)$(call link,libsystemd jansson gnutls libcurl libnl-3.0 libnl-route-3.0 libnftables)
 $(B)/nightclass-import: $(call obj,images/nightclass-import.c) $(foreach a,images lib,$(call archive,$(a)))
-	$(call link,libsystemd jansson gnutls libcurl libzstd libsodium)
+	$(call say,LINK,$@)
+	$(Q)$(call link,libsystemd jansson gnutls libcurl libzstd libsodium)
 $(B)/nightclass-hostd: $(call obj,boot/hostd/nightclass-hostd.c) $(foreach a,hostd images lib,$(call archive,$(a)))
-	$(call link,libsystemd jansson gnutls libcurl libzstd libsodium libarchive libvirt libvirt-qemu)
+	$(call say,LINK,$@)
+	$(Q)$(call link,libsystemd jansson gnutls libcurl libzstd libsodium libarchive libvirt libvirt-qemu)
 $(B)/nightclass-guest: $(call obj,guest-agent/nightclass-guest.c) $(foreach a,guest lib,$(call archive,$(a)))
-	$(call link,jansson)
+	$(call say,LINK,$@)
+	$(Q)$(call link,jansson)
 
 # Generated sources: the schema and the web page as C arrays.
 WEB_FILES := $(sort $(wildcard web/*.html web/*.js web/*.css web/*.svg))
 $(B)/gen/generated: controller/store/schema.sql $(WEB_FILES) lib/embed.sh
 	@mkdir -p $(B)/gen
-	sh lib/embed.sh $(B)/gen controller/store/schema.sql $(WEB_FILES)
+	$(call say,GEN,$(B)/gen)
+	$(Q)sh lib/embed.sh $(B)/gen controller/store/schema.sql $(WEB_FILES)
 	@touch $@
 
 # Unit tests: one program each, linked with every room.
@@ -84,7 +94,8 @@ UNIT    := $(wildcard tests/unit/test_*.c)
 UNIT_BIN := $(patsubst tests/unit/%.c,$(B)/unit/%,$(UNIT))
 $(B)/unit/%: tests/unit/%.c $(foreach a,controller hostd boot cli guest netconf images lib,$(call archive,$(a)))
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(filter %.a,$^) $(filter %.a,$^) $(call libs,$(PKGS)) -lcmocka
+	$(call say,TEST,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(filter %.a,$^) $(filter %.a,$^) $(call libs,$(PKGS)) -lcmocka
 unit: $(UNIT_BIN)
 .PHONY: unit
 
