@@ -13,10 +13,13 @@ WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 CI      ?=
 WARN    += $(if $(CI),-Werror)
 SAN_OPT := -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
-OPT     := $(if $(SAN),$(SAN_OPT),-O2 -D_FORTIFY_SOURCE=2)
+OPT     := $(if $(SAN),$(SAN_OPT),-O2 -D_FORTIFY_SOURCE=2 -fstack-protector-strong)
 CFLAGS  ?= -g
+LDFLAGS ?= -Wl,-z,relro,-z,now
 ALL_CFLAGS = -std=gnu17 $(OPT) $(WARN) $(CFLAGS) -I. -I$(B)/gen -D_GNU_SOURCE -DNIGHTCLASS_VERSION='"$(VERSION)"' \
-	$(if $(FAULTS),-DNIGHTCLASS_FAULTS) -pthread $(shell pkg-config --cflags $(PKGS))
+	$(if $(FAULTS),-DNIGHTCLASS_FAULTS) -pthread $(PKG_CFLAGS)
+# asked once, and only when something is compiled
+PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
 Q       := $(if $(V),,@)
 say      = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2))
 libs     = $(shell pkg-config --libs $(1))
