@@ -5,8 +5,8 @@
  * reading. It is a large parser of foreign bytes, therefore it runs
  *   - after our own check of the header, and after asking `qemu-img info` the same questions again;
  *   - with the formats named on both sides, so that nothing is guessed;
- *   - under limits of memory, output size, processor time and wall time that follow from the disk's
- * size;
+ *   - under limits of memory (of what it uses: the address space is mostly reserved by threads),
+ *     output size, processor time and wall time, the last three by the disk's size;
  *   - unable to gain privileges, and gone when its parent is gone;
  *   - inside whatever jail the calling program entered (images/jail.h: no network, no other files).
  * Limits and the death signal are set by util-linux's prlimit and setpriv in the child's own
@@ -23,24 +23,24 @@
 enum {
 	INFO_TIMEOUT_MS = 60 * 1000,
 	CPU_SECONDS = 60,	 /* and as many for each GiB of disk */
-	MEMORY_MAX = 1024 << 20, /* address space: libraries, caches, 16 MiB of buffers */
+	MEMORY_MAX = 1024 << 20, /* as RLIMIT_DATA, four times what it was seen to need */
 	WALL_PER_CPU = 4,
 };
 
 struct limits {
-	char *as, *fsize, *cpu;
+	char *data, *fsize, *cpu;
 };
 
 static void limits_init(struct limits *limits, uint64_t file_size, uint64_t cpu_seconds)
 {
-	limits->as = xasprintf("--as=%d", MEMORY_MAX);
+	limits->data = xasprintf("--data=%d", MEMORY_MAX);
 	limits->fsize = xasprintf("--fsize=%llu", (unsigned long long)file_size);
 	limits->cpu = xasprintf("--cpu=%llu", (unsigned long long)cpu_seconds);
 }
 
 static void limits_done(struct limits *limits)
 {
-	free(limits->as);
+	free(limits->data);
 	free(limits->fsize);
 	free(limits->cpu);
 }
@@ -49,7 +49,7 @@ static void limits_done(struct limits *limits)
 
 /* The start of a limited command line; the program and its arguments follow. */
 #define LIMITED(l)                                                                                 \
-	"setpriv", "--pdeathsig", "KILL", "--no-new-privs", "prlimit", (l).as, (l).fsize, (l).cpu
+	"setpriv", "--pdeathsig", "KILL", "--no-new-privs", "prlimit", (l).data, (l).fsize, (l).cpu
 
 /* The answers of `qemu-img info` must agree with what our own check found. */
 static int info_judge(const json_t *info, uint64_t virtual_size, struct error **err)
