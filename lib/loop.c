@@ -158,8 +158,6 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *arg)
 
 	(void)source;
 	(void)usec;
-	if (timer->at_ms < 0)
-		return 0;
 	if (clock_mono_ms() < timer->at_ms) {
 		loop_timer_at(timer, timer->at_ms);
 		return 0;

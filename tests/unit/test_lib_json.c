@@ -193,6 +193,16 @@ static void test_depth(void **state)
 	(void)state;
 	memset(deep, '[', 200000);
 	assert_int_equal(json_parse_object(deep, 200000, &object, NULL), -EINVAL);
+	/* the last that is taken and the first that is not */
+	for (int depth = 32; depth <= 33; depth++) {
+		auto_free char *text = xasprintf("{\"a\":%.*s%.*s}", depth - 1, deep, depth - 1,
+			"]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]");
+
+		assert_int_equal(json_parse_object(text, strlen(text), &object, NULL),
+			depth == 32 ? 0 : -EINVAL);
+		if (depth == 32)
+			json_decref(object);
+	}
 	assert_int_equal(json_parse_object(in_string, strlen(in_string), &object, NULL), 0);
 	json_decref(object);
 }
