@@ -120,7 +120,7 @@ const struct cli_verb cli_verbs[] = {
 		"hands all PCs back now (default: the current night)", NULL},
 
 	{"run", NULL, "PROGRAM [ARGUMENT...]", 1, -1, CLI_WAITS | CLI_REST, run_program,
-		"runs a program by MPI in a cluster; its output and exit code are yours",
+		"runs a program by MPI in a cluster, as if it ran here",
 		OPTIONS({'n', "ranks", "N", true, "number of MPI ranks"},
 			{0, "cluster", "NAME", false,
 				"where (default: the only one that is ready)"})},

@@ -2,8 +2,8 @@
 """A controller that is not there: answers the REST calls of the CLI and the page from a dict of sample data.
 
 Tests of the CLI and of the page need states that a real night reaches late or never (an unreachable peer, a
-refused image, a VM that failed). The documents have the form of the real ones; test_real_daemon in
-test_cli.py holds the CLI against the real daemon. Run it by hand to work on the page:
+refused image, a VM that failed). The documents have the form of the real ones; test_cli_daemon.py
+holds the CLI against the real daemon. Run it by hand to work on the page:
 
     python3 tests/program/fake_api.py 8099      # then open http://127.0.0.1:8099/#token=good
 """
@@ -361,7 +361,7 @@ class RequestHandler(BaseHTTPRequestHandler):
             return self.answer(200, run)
         start = int(self.query["from"])
         part = self.fake.output[start:start + 100000]
-        if start >= len(self.fake.output):
+        if start >= len(self.fake.output) and run["state"] == "running":
             run.update(state="done", exit_code=self.fake.exit_code)
         self.answer(200, part, "application/octet-stream", Run_State=run["state"])
 

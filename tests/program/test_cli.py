@@ -1,0 +1,443 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The CLI as users meet it: what it prints, its exit codes, uploads that resume, runs whose exit code is the
+program's; against a fake controller that can be bent into every state. The real daemon
+is in test_cli_daemon.py."""
+import hashlib
+import json
+import os
+import pathlib
+import pty
+import re
+import shutil
+import subprocess
+import threading
+
+import pytest
+
+from tests.program.fake_api import FakeApi, empty
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("NIGHTCLASS_BUILD", ROOT / "build"))
+OK, FAILED, USAGE, PARTLY, NOT_FOUND, DENIED, CONFLICT, UNREACHABLE, TIMED_OUT = range(9)
+
+
+@pytest.fixture
+def api():
+    fake = FakeApi().start()
+    yield fake
+    fake.stop()
+
+
+class Cli:
+    def __init__(self, home, url):
+        self.home = home
+        (home / "token").write_text("good\n")
+        self.env = {"PATH": os.environ["PATH"], "HOME": str(home), "NIGHTCLASS_SERVER": url, "TZ": "UTC",
+                    "NIGHTCLASS_TOKEN_FILE": str(home / "token"), "LC_ALL": "C.UTF-8"}
+
+    def __call__(self, *words, expect=OK, **env):
+        done = subprocess.run([BUILD / "nightclass", *map(str, words)], env={**self.env, **env}, cwd=self.home,
+                              stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+        done.out, done.err = done.stdout.decode(errors="replace"), done.stderr.decode()
+        assert done.returncode == expect, (done.returncode, done.out, done.err)
+        return done
+
+
+@pytest.fixture
+def cli(api, tmp_path):
+    return Cli(tmp_path, api.url)
+
+
+# ---- what is printed
+
+def test_tables_are_aligned(cli):
+    lines = cli("pc", "list").out.splitlines()
+    assert len(lines) == 11
+    state = lines[0].index("STATE")
+    assert lines[0].startswith("NAME ")
+    assert all(line[state - 2:state] == "  " and line[state] != " " for line in lines)
+    assert "alice-[001-002]" in lines[1]
+    assert all(line == line.rstrip() for line in lines)
+    assert "\x1b" not in "".join(lines)
+
+
+def test_columns_without_content_are_left_out(cli):
+    assert "REASON" in cli("pc", "list").out
+    assert "REASON" not in cli("pc", "list", "pc[1-3]").out
+
+
+def test_json_is_what_the_controller_said(cli, api):
+    assert json.loads(cli("pc", "list", "-o", "json").out) == {"items": api.data["pcs"]}
+    assert json.loads(cli("join", "show", "join-ab12", "-o", "json").out) == api.data["joins"][0]
+
+
+def test_names_alone(cli):
+    assert cli("cluster", "list", "-o", "name").out == "alice\nrehearsal\n"
+    assert cli("event", "list", "--after", 8, "-o", "name").out == "9\n"
+
+
+def test_nothing_there_is_no_error(tmp_path):
+    fake = FakeApi(empty()).start()
+    try:
+        cli = Cli(tmp_path, fake.url)
+        for noun in ("pc", "image", "cluster", "join", "night", "run", "event", "lab"):
+            assert cli(noun, "list").out == ""
+            assert json.loads(cli(noun, "list", "-o", "json").out) == {"items": []}
+    finally:
+        fake.stop()
+
+
+def in_terminal(cli, *words, **env):
+    """The same with standard output and error on a terminal."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([BUILD / "nightclass", *words], env={**cli.env, **env}, stdin=subprocess.DEVNULL,
+                               stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    text = b""
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:     # the other end is closed
+            break
+        text += part
+        if not part:
+            break
+    os.close(ours)
+    assert process.wait(30) == 0
+    return text.decode()
+
+
+def test_colour_is_for_terminals_only(cli):
+    shown = in_terminal(cli, "pc", "list")
+    assert "\x1b[32mhosting\x1b[0m" in shown and "\x1b[31mexception\x1b[0m" in shown
+    assert "\x1b" not in in_terminal(cli, "pc", "list", NO_COLOR="1")
+
+
+def test_every_show_shows(cli):
+    assert "OptiPlex 7090" in cli("pc", "show", "pc1").out
+    assert re.search(r"alice-005 +ready +10\.80\.2\.14/24 +52:4e:43:02:00:05 +south +pc1 +37\.2 s",
+                     cli("cluster", "show", "alice").out)
+    assert "nft add rule inet nightclass" in cli("join", "show", "join-ab12").out
+    assert "did not ask for its boot script" in cli("night", "show").out
+    assert "10.70.0.1" in cli("lab", "show").out
+    assert "south" in cli("lab", "show", "south").out
+    assert "180.0 MiB" in cli("image", "show", "mpi").out
+
+
+def test_escape_sequences_of_a_reason_stay_text(cli, api):
+    api.data["pcs"][0]["reason"] = "\x1b]0;owned\x07"
+    assert "\x1b" not in in_terminal(cli, "pc", "list", NO_COLOR="1")
+
+
+# ---- errors and exit codes
+
+def test_usage_errors_say_the_usage(cli, api):
+    err = cli("pc", "add", "pc1", expect=USAGE).err
+    assert "--mac" in err and "Usage: nightclass pc add NAME --mac MAC --address IP" in err
+    assert not api.requests
+
+
+def test_unknown_thing(cli):
+    err = cli("pc", "show", "nope", expect=NOT_FOUND).err
+    assert "nope" in err and "Next: `nightclass pc list`" in err
+
+
+def test_value_refused_names_the_field(cli):
+    err = cli("pc", "add", "pc11", "--mac", "zz", "--address", "10.71.0.21", expect=USAGE).err
+    assert "mac: " in err and "six hex bytes" in err
+
+
+def test_conflict(cli):
+    err = cli("pc", "add", "pc11", "--mac", "52:54:00:71:00:01", "--address", "10.71.0.21", expect=CONFLICT).err
+    assert "pc1 has this MAC already" in err
+
+
+def test_denied(cli, tmp_path):
+    (tmp_path / "token").write_text("bad\n")
+    assert "--token-file" in cli("pc", "list", expect=DENIED).err
+
+
+@pytest.mark.parametrize("status,code", [(403, DENIED), (409, CONFLICT), (500, FAILED), (503, UNREACHABLE),
+                                         (504, TIMED_OUT), (404, NOT_FOUND), (400, USAGE)])
+def test_statuses(cli, api, status, code):
+    api.broken = status
+    assert "The store cannot be read." in cli("pc", "list", expect=code).err
+
+
+def test_nobody_answers(cli, api):
+    api.stop()
+    err = cli("pc", "list", expect=UNREACHABLE).err
+    assert "Is nightclassd running there" in err
+    api.server.server_close = api.stop = lambda: None
+
+
+def test_token_is_not_sent_in_the_clear(cli):
+    err = cli("pc", "list", "--server", "http://192.0.2.1:8443", expect=USAGE).err
+    assert "https" in err
+
+
+def test_output_that_cannot_be_written(cli):
+    with open("/dev/full", "w", encoding="ascii") as full:
+        done = subprocess.run([BUILD / "nightclass", "pc", "list"], env=cli.env, stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == FAILED and b"standard output" in done.stderr
+
+
+def test_host_lists_go_on_after_a_failure(cli, api):
+    err = cli("pc", "remove", "pc[2-3,44]", expect=PARTLY).err
+    assert "pc44" in err and "1 of 3 PCs failed" in err
+    assert [pc["name"] for pc in api.data["pcs"]][:2] == ["pc1", "pc4"]
+    cli("pc", "edit", "pc[4-5]", "--seat", "window")
+    assert [pc["seat"] for pc in api.data["pcs"][1:3]] == ["window", "window"]
+    cli("pc", "remove", "pc[50-51]", expect=NOT_FOUND)
+    cli("pc", "remove", "pc[5-", expect=USAGE)
+
+
+# ---- settings
+
+def test_settings_from_the_users_file(cli, api, tmp_path):
+    config = tmp_path / ".config" / "nightclass"
+    config.mkdir(parents=True)
+    (config / "client.conf").write_text(f"[client]\nserver = {api.url}\ntoken_file = {tmp_path / 'token'}\n")
+    del cli.env["NIGHTCLASS_SERVER"], cli.env["NIGHTCLASS_TOKEN_FILE"]
+    cli("pc", "list")
+    (config / "client.conf").write_text("[client]\nsrever = x\n")
+    err = cli("pc", "list", expect=USAGE).err
+    assert "client.conf" in err and "srever" in err
+
+
+def test_option_wins_over_environment(cli, api):
+    cli("pc", "list", "--server", api.url, NIGHTCLASS_SERVER="http://127.0.0.1:1")
+
+
+def test_peer_is_added_with_its_files(cli, api, tmp_path):
+    (tmp_path / "ca.pem").write_text("PEM\n")
+    (tmp_path / "peer").write_text("secret\n")
+    cli("lab", "add", "west", "--url", "https://10.70.0.4:8443", "--ca-file", "ca.pem", "--token-file", "peer")
+    made = api.data["labs"][-1]
+    assert (made["name"], made["ca_pem"], made["token"]) == ("west", "PEM\n", "secret")
+
+
+def test_token_is_printed_once_and_alone(cli):
+    assert cli("token", "create", "wall", "--role", "viewer", "--expires", "30d").out == "secret-viewer\n"
+
+
+# ---- waiting
+
+def test_cluster_create_waits_until_ready(cli, api):
+    done = cli("cluster", "create", "bob", "-n", 3, "--image", "mpi", "--memory", "512MiB")
+    asked = json.loads([body for verb, path, body in api.requests if verb == "POST"][0])
+    assert asked == {"name": "bob", "n": 3, "image": "mpi", "memory_mib": 512}
+    steps = [line.split(None, 1)[1] for line in done.err.splitlines()]
+    assert steps == ["bob: deploying (3 starting)", "bob: deploying (3 running)", "bob: ready (3 ready)"]
+    assert "bob-003" in done.out
+
+
+def test_cluster_partly_ready(cli, api):
+    api.cluster_ends = "partly"
+    cli("cluster", "create", "bob", "-n", 3, expect=PARTLY)
+
+
+def test_cluster_failed(cli, api):
+    api.cluster_ends = "failed"
+    assert "no host has room" in cli("cluster", "create", "bob", "-n", 3, expect=FAILED).err
+
+
+def test_no_wait_and_dry_run(cli, api):
+    cli("cluster", "create", "bob", "-n", 2, "--no-wait")
+    assert api.data["clusters"][-1]["looks"] == 0
+    assert "carol-002" in cli("cluster", "create", "carol", "-n", 2, "--dry-run").out
+    assert api.data["clusters"][-1]["name"] == "bob"
+
+
+def test_wait_ends_at_the_timeout(cli, api):
+    api.cluster_ends = "deploying"
+    err = cli("cluster", "create", "bob", "-n", 2, "--timeout", "2s", expect=TIMED_OUT).err
+    assert "goes on" in err
+
+
+def test_join_names_this_lab_too(cli, api):
+    cli("join", "create", "south")
+    assert api.data["joins"][-1]["labs"] == ["north", "south"]
+
+
+def test_night(cli, api):
+    cli("night", "start", "--for", "8h", "pc[1-10]", "--no-wait")
+    assert api.data["nights"][0]["asked"] == {"for_s": 28800, "pcs": "pc[1-10]"}
+    cli("night", "start", "--until", "07:30", "--no-wait")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT07:30:00Z", api.data["nights"][0]["asked"]["ends"])
+    cli("night", "start", expect=USAGE)
+    cli("night", "start", "--until", "7:30pm", expect=USAGE)
+    done = cli("night", "end", expect=PARTLY)
+    assert "9 desktop, 1 exception" in done.err and "did not ask" in done.out
+
+
+# ---- images
+
+def test_image_import_resumes_and_waits(cli, api, tmp_path):
+    disk = os.urandom(9 << 20)
+    digest = hashlib.sha256(disk).hexdigest()
+    (tmp_path / "disk.raw").write_bytes(disk)
+    (tmp_path / "k").write_bytes(b"kernel")
+    api.uploads[digest] = (disk[:4 << 20], len(disk))     # an earlier try came so far
+    api.drop_pieces = 1
+    done = cli("image", "import", "lab-image", "disk.raw", "--kernel", "k", "--cmdline", "root=/dev/vda quiet")
+    assert api.uploads[digest] == (disk, len(disk))
+    offsets = [path.partition("offset=")[2] for verb, path, _ in api.requests if verb == "PUT" and digest in path]
+    assert offsets == [str(4 << 20), str(4 << 20), str(8 << 20)]
+    asked = json.loads([body for verb, path, body in api.requests if verb == "POST"][0])
+    assert asked == {"name": "lab-image", "format": "raw", "upload": digest, "cmdline": "root=/dev/vda quiet",
+                     "kernel": hashlib.sha256(b"kernel").hexdigest()}
+    assert "lab-image" in done.out and "import: " in done.err
+
+
+def test_image_from_a_recipes_folder(cli, api, tmp_path):
+    made = tmp_path / "made"
+    made.mkdir()
+    for name, content in (("disk.qcow2", b"QFI\xfb" + b"\0" * 60), ("vmlinuz", b"k"), ("initrd.img", b"i"),
+                          ("cmdline", b"root=/dev/vda\n")):
+        (made / name).write_bytes(content)
+    cli("image", "import", "mpi2", made)
+    asked = json.loads([body for verb, path, body in api.requests if verb == "POST"][0])
+    assert (asked["format"], asked["cmdline"]) == ("qcow2", "root=/dev/vda")
+    assert {"kernel", "initrd", "upload"} < asked.keys()
+
+
+def test_image_refused_says_why(cli, api, tmp_path):
+    (tmp_path / "evil.qcow2").write_bytes(b"QFI\xfb" + b"\0" * 60)
+    api.import_ends = ("failed", "it names a backing file, /etc/shadow")
+    err = cli("image", "import", "evil", "evil.qcow2", expect=FAILED).err
+    assert "refused: it names a backing file" in err
+    cli("image", "import", "gone", "nothing.raw", expect=NOT_FOUND)
+    cli("image", "import", "Bad_Name", "evil.qcow2", expect=USAGE)
+
+
+def test_image_build_runs_the_recipe(cli, api, tmp_path):
+    recipe = tmp_path / "images" / "recipes" / "tiny"
+    recipe.mkdir(parents=True)
+    (recipe / "build").write_text("#!/bin/sh\necho building >&2\nmkdir -p \"$1\"\nprintf disk >\"$1/disk.raw\"\n"
+                                  "cp \"$2\" \"$1/vmlinuz\"\n")
+    (recipe / "build").chmod(0o755)
+    (tmp_path / "guest").write_bytes(b"guest agent")
+    done = cli("image", "build", "tiny", "--out", "out", "--guest", "guest")
+    assert "building" in done.err and api.data["images"][-1]["name"] == "tiny"
+    assert (tmp_path / "out" / "vmlinuz").read_bytes() == b"guest agent"
+    (recipe / "build").write_text("#!/bin/sh\nexit 3\n")
+    assert "failed" in cli("image", "build", "tiny", "--out", "out", expect=FAILED).err
+    cli("image", "build", "nosuch", "--out", "out", expect=NOT_FOUND)
+
+
+# ---- run
+
+def test_run_streams_and_gives_the_programs_code(cli, api, tmp_path):
+    (tmp_path / "prog").write_bytes(b"#!/bin/true\n")
+    api.data["clusters"] = api.data["clusters"][1:]       # one is ready
+    api.output, api.exit_code = b"line \xff\n" * 60000, 42
+    done = cli("run", "-n", 4, "./prog", "-n", "7", "--help", expect=42)
+    assert done.stdout == api.output
+    run = api.data["runs"][0]
+    assert (run["cluster"], run["ranks"], run["name"], run["args"]) == ("rehearsal", 4, "prog", ["-n", "7", "--help"])
+    before = len([1 for verb, _, _ in api.requests if verb == "PUT"])
+    cli("run", "-n", 4, "./prog", expect=42)
+    assert len([1 for verb, _, _ in api.requests if verb == "PUT"]) == before, "the same file was sent twice"
+
+
+def test_run_needs_a_ready_cluster(cli, api, tmp_path):
+    (tmp_path / "prog").write_bytes(b"x")
+    api.data["clusters"][0]["state"] = "ready"
+    assert "alice, rehearsal" in cli("run", "-n", 2, "./prog", expect=USAGE).err
+    api.data["clusters"] = []
+    assert "cluster create" in cli("run", "-n", 2, "./prog", expect=NOT_FOUND).err
+
+
+def test_run_that_failed_without_a_code(cli, api):
+    api.data["runs"] = [{"id": 5, "state": "failed", "exit_code": None, "reason": "alice-001 was lost", "cluster": "a",
+                         "ranks": 2, "name": "p"}]
+    assert "alice-001 was lost" in cli("run", "follow", 5, expect=FAILED).err
+    assert "failed" in cli("run", "list").out
+
+
+# ---- events
+
+def test_follow_shows_events_as_they_happen(cli, api):
+    process = subprocess.Popen([BUILD / "nightclass", "event", "follow"], env=cli.env, stdout=subprocess.PIPE, text=True)
+    try:
+        asked = threading.Event()
+        watch = api.changed.wait_for
+
+        def waited(*args):
+            asked.set()
+            return watch(*args)
+        api.changed.wait_for = waited
+        assert asked.wait(10)
+        while not any("wait=" in path for _, path, _ in list(api.requests)):
+            pass        # it has read what is old and waits for what is new
+        api.event("pc.state", "pc/pc9", "pc9 is a desktop again.")
+        assert "pc9 is a desktop again." in process.stdout.readline()
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+# ---- local verbs
+
+def test_config_check(cli, tmp_path):
+    good = tmp_path / "good.conf"
+    good.write_text("[lab]\nname = north\nlan_address = 10.71.0.1/24\n")
+    assert "ok" in cli("config", "check", good).out
+    for line in ("nmae = x", "name = UPPER", "name = north\nname = south", "lan_address = 10.71.0.1"):
+        bad = tmp_path / "bad.conf"
+        bad.write_text(f"[lab]\n{line}\n")
+        assert "bad.conf" in cli("config", "check", bad, expect=FAILED).err
+    cli("config", "check", tmp_path / "none.conf", expect=NOT_FOUND)
+
+
+def test_manual_is_the_programs_own(cli):
+    page = (ROOT / "docs/man/nightclass.1.scd").read_text()
+    commands = cli("help", "--manual").out
+    if os.environ.get("REGEN"):
+        head, tail = page.partition("# COMMANDS")[0], "# OPTIONS" + page.partition("# OPTIONS")[2]
+        (ROOT / "docs/man/nightclass.1.scd").write_text(head + commands + tail)
+    assert commands in (ROOT / "docs/man/nightclass.1.scd").read_text(), "REGEN=1 rewrites the COMMANDS part"
+
+
+def test_manual_names_every_key(cli):
+    page = (ROOT / "docs/man/nightclass.conf.5.scd").read_text()
+    for key in cli("config", "keys", "-o", "name").out.split():
+        assert f"*{key}*" in page, f"{key} is not in nightclass.conf(5)"
+
+
+@pytest.mark.skipif(not shutil.which("scdoc"), reason="scdoc is not installed")
+def test_manual_pages_are_good_scdoc():
+    pages = sorted((ROOT / "docs/man").glob("*.scd"))
+    assert len(pages) >= 6
+    for page in pages:
+        done = subprocess.run(["scdoc"], stdin=page.open("rb"), capture_output=True)
+        assert done.returncode == 0, (page, done.stderr)
+
+
+def complete(cli, *words):
+    script = ('. <("$0" completion bash); COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); nightclass() { "$BIN" "$@"; }; '
+              '_nightclass; printf "%s\\n" "${COMPREPLY[@]}"')
+    done = subprocess.run(["bash", "-c", script, str(BUILD / "nightclass"), "nightclass", *words], text=True,
+                          env={**cli.env, "BIN": str(BUILD / "nightclass")}, capture_output=True)
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+def test_completion(cli):
+    assert complete(cli, "cl") == ["cluster"]
+    assert complete(cli, "-o", "json", "pc", "") == ["list", "show", "add", "remove", "edit"]
+    assert "--memory" in complete(cli, "cluster", "create", "--")
+    assert complete(cli, "pc", "show", "pc1") == ["pc1", "pc10"]
+    assert complete(cli, "pc", "list", "-o", "") == ["table", "json", "name"]
+
+
+def test_help(cli):
+    overview = cli("help").out
+    for noun in ("lab", "pc", "image", "cluster", "join", "night", "run", "event", "token", "config", "completion"):
+        assert f"\n  {noun} " in overview
+    assert "--address IP" in cli("help", "pc", "add").out == cli("pc", "add", "--help").out
+    assert max(len(line) for line in overview.splitlines()) <= 100
+    cli("help", "nothing", expect=USAGE)
+    assert re.fullmatch(r"nightclass \d+\.\d+\.\d+\n", cli("--version").out)
