@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Manifest struct <-> canonical JSON.
  *
- * {"format":1,"name":"mpi","revision":3,"size":SIZE OF THE DISK,"chunk_size":4194304,
- *  "parts":{"disk":{"size":N,"chunks":["<64 hex digits>" or "0",
- * ...]},"kernel":{...},"initrd":{...}}, "cmdline":"root=/dev/vda ..."}
+ *   {"format":1,"name":"mpi","revision":3,"size":N,"chunk_size":4194304,
+ *    "parts":{"disk":PART,"kernel":PART,"initrd":PART},"cmdline":"root=/dev/vda ..."}
+ *
+ * where size is the disk's and PART is {"size":N,"chunks":[DIGEST or "0" (all zeros), ...]}.
  *
  * A manifest reaches a host over plain HTTP from a segment that students share; it is trusted only
  * because its digest came with the goal over TLS. Still every bound is checked before anything is
