@@ -91,7 +91,8 @@ static int tell(struct drive *drive, struct join *join, struct join_member *memb
 	const char *why = json_string_value(json_object_get(result.answer, "reason"));
 	if (state && strcmp(state, join_state_names[to]) == 0)
 		return set_member(drive, join, member, to, err);
-	if (state && strcmp(state, join_state_names[JOIN_FAILED]) == 0) {
+	if (state && (strcmp(state, join_state_names[JOIN_FAILED]) == 0 ||
+			     strcmp(state, join_state_names[JOIN_WITHDRAWN]) == 0)) {
 		auto_free char *reason = xasprintf("lab %s: %s", member->lab, why ? why : "failed");
 		return set_state(drive, join, JOIN_FAILED, reason, err);
 	}
@@ -114,8 +115,10 @@ static int release(struct drive *drive, struct join *join, struct join_member *m
 	auto_free char *name = xasprintf("%s/join/%s", member->lab, join->id);
 	auto_free char *path = xasprintf("/peers/joins/%s", join->id);
 	bool known = peer_want(
-		drive, name, member->lab, "DELETE", path, NULL, "withdraw", 0, RETRY_MS, &result);
-	bool gone = known && (result.code >= 0 || result.code == -ENOENT);
+		drive, name, member->lab, "DELETE", path, NULL, "withdraw", AGAIN_MS, RETRY_MS, &result);
+	const char *state = known ? json_string_value(json_object_get(result.answer, "state")) : NULL;
+	bool gone = known && ((state && strcmp(state, join_state_names[JOIN_WITHDRAWN]) == 0) ||
+				     result.code == -ENOENT);
 	if (gone || clock_wall() >= join->expires)
 		return set_member(drive, join, member, JOIN_WITHDRAWN, err);
 	return 0;

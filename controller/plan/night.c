@@ -194,6 +194,8 @@ enum night_state plan_night_state(const struct night *night, int64_t now, bool a
 {
 	switch (night->state) {
 	case NIGHT_PLANNED:
+		if (now >= night->ends)
+			return NIGHT_DONE; /* called off, or the controller slept through it */
 		return now >= night->begins ? NIGHT_RUNNING : NIGHT_PLANNED;
 	case NIGHT_RUNNING:
 		return now >= night->ends ? NIGHT_ENDING : NIGHT_RUNNING;
