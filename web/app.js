@@ -13,7 +13,7 @@ const LOOK_EVERY_MS = 30000;
 const GATHER_MS = 250;
 
 const at = (id) => document.getElementById(id);
-let session = null; // {abort, seq, events, timer, wait}
+let session = null; // {abort, seq, events, timer, again, regular}
 
 function setLink(state, text) {
 	const chip = at('link');
@@ -81,8 +81,10 @@ function trouble(error) {
 }
 
 function lookSoon(mine, delay = GATHER_MS) {
-	if (mine.timer)
+	if (mine.timer) {
+		mine.again = true; // one is on its way and may have missed what we know now
 		return;
+	}
 	mine.timer = setTimeout(async () => {
 		await look(mine);
 		mine.timer = null;
@@ -100,8 +102,6 @@ function onEvent(mine, event) {
 	mine.events.unshift(event);
 	mine.events.length = Math.min(mine.events.length, KEPT_EVENTS);
 	showEvents(mine.events);
-	if (mine.timer)
-		mine.again = true;
 	lookSoon(mine);
 }
 

@@ -36,7 +36,7 @@ class Browser:
                    "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars", "--remote-debugging-pipe",
                    "--user-data-dir=%s" % self.folder, "about:blank"]
         # The shell only moves our descriptors to the numbers that Chromium wants.
-        shell = ["/bin/sh", "-c", 'exec "$@" 3<&%d 4>&%d' % (ours_out, ours_in), "sh"] + command
+        shell = ["/bin/bash", "-c", 'exec "$@" 3<&%d 4>&%d' % (ours_out, ours_in), "bash"] + command
         self.process = subprocess.Popen(shell, pass_fds=(ours_out, ours_in), stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         os.close(ours_out)
@@ -123,18 +123,19 @@ class Browser:
 
     def wait(self, condition, seconds=20):
         """Until the expression is true in the page; its value."""
-        end = time.monotonic() + seconds
+        end, why = time.monotonic() + seconds, ""
         while True:
             try:
                 value = self.eval("(() => { const value = %s; return value instanceof Node ? true : value })()"
                                   % condition)
                 if value:
                     return value
-            except PageError as error:
-                if "Cannot find context" not in str(error) and "navigat" not in str(error).lower():
-                    raise
+                why = "it was %r" % (value,)
+            except PageError as error:      # the page is still being loaded
+                why = str(error)
             if time.monotonic() > end:
-                raise PageError("never true in %d s: %s; errors of the page: %s" % (seconds, condition, self.errors))
+                raise PageError("never true in %d s: %s (%s); errors of the page: %s"
+                                % (seconds, condition, why, self.errors))
             time.sleep(0.05)
 
     def text(self, selector):

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import socket
 import sys
 import threading
 import time
@@ -123,6 +124,7 @@ class FakeApi:
         self.drop_pieces = 0                         # so many PUTs are answered by a closed connection
         self.changed = threading.Condition()
         self.closing = False
+        self.connections = set()
         api = self
 
         class Handler(RequestHandler):
@@ -142,6 +144,11 @@ class FakeApi:
             self.changed.notify_all()
         self.server.shutdown()
         self.server.server_close()
+        for connection in list(self.connections):   # else kept-alive ones would still be answered
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
 
     def event(self, kind, subject, text):
         with self.changed:
@@ -164,6 +171,14 @@ class RequestHandler(BaseHTTPRequestHandler):
 
     def log_message(self, *args):
         pass
+
+    def setup(self):
+        super().setup()
+        self.fake.connections.add(self.connection)
+
+    def finish(self):
+        self.fake.connections.discard(self.connection)
+        super().finish()
 
     def do_GET(self):
         self.handle_request()
