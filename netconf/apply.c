@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The order of work. The goal is written to the state file before the kernel is touched, so whatever a
- * crash leaves behind is known to the netd that comes after it; then nft (isolation stands before the first
- * packet can be forwarded), addresses and routes, forwarding last. Taking down goes the other way round.
+/* The order of work. The goal is written to the state file before the kernel is touched, so
+ * whatever a crash leaves behind is known to the netd that comes after it; then nft (isolation
+ * stands before the first packet can be forwarded), addresses and routes, forwarding last. Taking
+ * down goes the other way round.
  *
- * Every change, every lease end, every start and a check each five seconds go through the same converge(),
- * which compares goal and kernel and does what is missing. So a repeated request does nothing, a
- * flushed table is back within the check's period, and a step that failed is simply tried again.
+ * Every change, every lease end, every start and a check each five seconds go through the same
+ * converge(), which compares goal and kernel and does what is missing. So a repeated request does
+ * nothing, a flushed table is back within the check's period, and a step that failed is simply
+ * tried again.
  *
- * Time runs on the machine's boot clock; expiry is netd's own business and needs nobody alive. The state
- * file names the boot it belongs to: after a reboot of the lab server the kernel has forgotten everything, and
- * so do we (reservations stay).
+ * Time runs on the machine's boot clock; expiry is netd's own business and needs nobody alive. The
+ * state file names the boot it belongs to: after a reboot of the lab server the kernel has
+ * forgotten everything, and so do we (reservations stay).
  *
- * Must not touch what has not our mark. ip_forward is the one shared thing: its former value is kept in the
- * state file and put back when the last lease ends.
+ * Must not touch what has not our mark. ip_forward is the one shared thing: its former value is
+ * kept in the state file and put back when the last lease ends.
  */
 #include <fcntl.h>
 
@@ -40,8 +42,8 @@ struct apply {
 	struct route_kernel *routes;
 	struct dnsmasq *dnsmasq;
 	char *nft_loaded, *nft_listing; /* what we loaded last, and how the kernel listed it then */
-	bool dirty;			/* the last converge failed: keep trying even without leases */
-	char *last_trouble;		/* logged once, not every five seconds */
+	bool dirty;	    /* the last converge failed: keep trying even without leases */
+	char *last_trouble; /* logged once, not every five seconds */
 	struct loop_timer *expiry, *check;
 };
 
@@ -74,7 +76,8 @@ static int write_forward(int value, struct error **err)
 	auto_close int fd = open(forward_path, O_WRONLY | O_CLOEXEC);
 
 	if (fd < 0 || write(fd, value ? "1" : "0", 1) != 1)
-		return error_make(err, -errno, "%s cannot be written: %s", forward_path, strerror(errno));
+		return error_make(
+			err, -errno, "%s cannot be written: %s", forward_path, strerror(errno));
 	return 0;
 }
 
@@ -116,7 +119,8 @@ static bool same(const char *a, const char *b)
 	return a && b && strcmp(a, b) == 0;
 }
 
-static int converge_nft(struct apply *a, const struct net_goal *goal, int *changes, struct error **err)
+static int converge_nft(
+	struct apply *a, const struct net_goal *goal, int *changes, struct error **err)
 {
 	auto_free char *text = nft_render(a->site, goal), *listing = NULL;
 	int r = nft_list(&listing, err);
@@ -140,7 +144,8 @@ static int converge_nft(struct apply *a, const struct net_goal *goal, int *chang
 	return r;
 }
 
-static int converge_routes(struct apply *a, const struct net_goal *goal, int *changes, struct error **err)
+static int converge_routes(
+	struct apply *a, const struct net_goal *goal, int *changes, struct error **err)
 {
 	struct route_steps steps = {0};
 	struct route_seen seen = {0};
@@ -158,9 +163,11 @@ static int converge_routes(struct apply *a, const struct net_goal *goal, int *ch
 	return r;
 }
 
-/* Makes the kernel match `goal`; how many of its three parts had to be changed. Taking away goes on past a failure,
- * so that one stubborn thing does not keep the rest alive; the first error is returned. */
-static int converge(struct apply *a, const struct net_goal *goal, int *ret_changes, struct error **err)
+/* Makes the kernel match `goal`; how many of its three parts had to be changed. Taking away goes on
+ * past a failure, so that one stubborn thing does not keep the rest alive; the first error is
+ * returned. */
+static int converge(
+	struct apply *a, const struct net_goal *goal, int *ret_changes, struct error **err)
 {
 	bool wanted = goal->leases.n > 0;
 	int changes = 0, r = 0, later = 0;
@@ -228,7 +235,7 @@ static void on_expiry(void *arg)
 
 	if (a->state.goal.boot_url && a->state.goal.boot_expires_ms <= now)
 		log_notice("boot: lease ended, no more boot answers");
-	vec_each(struct net_lease, lease, &a->state.goal.leases)
+	vec_each (struct net_lease, lease, &a->state.goal.leases)
 		if (lease->expires_ms <= now)
 			log_notice("%s: lease ended, withdrawn", lease->name);
 	ended = net_goal_expire(&a->state.goal, now);
@@ -249,7 +256,8 @@ static void on_check(void *arg)
 		int changes = settle(a);
 
 		if (changes)
-			log_notice("netd: repaired what was changed from outside (%d parts)", changes);
+			log_notice(
+				"netd: repaired what was changed from outside (%d parts)", changes);
 	}
 	loop_timer_at(a->check, clock_mono_ms() + CHECK_MS);
 }
@@ -269,7 +277,8 @@ static char *boot_id(void)
 static void forget_leases(struct apply *a)
 {
 	free(TAKE_PTR(a->state.goal.boot_url));
-	vec_each(struct net_lease, lease, &a->state.goal.leases) net_lease_done(lease);
+	vec_each (struct net_lease, lease, &a->state.goal.leases)
+		net_lease_done(lease);
 	vec_done(&a->state.goal.leases);
 	a->state.forward_before = FORWARD_UNKNOWN;
 }
@@ -285,7 +294,8 @@ static void load(struct apply *a)
 	if (r == 0)
 		r = netd_state_read(text, len, &a->state, &err);
 	if (r < 0 && r != -ENOENT)
-		log_error("netd: %s is not usable, starting without leases: %s", path, error_text(err, r));
+		log_error("netd: %s is not usable, starting without leases: %s", path,
+			error_text(err, r));
 	if (!same(a->state.boot_id, id))
 		forget_leases(a);
 	free(a->state.boot_id);
@@ -293,7 +303,8 @@ static void load(struct apply *a)
 	net_goal_expire(&a->state.goal, clock_mono_ms());
 }
 
-int apply_new(struct loop *loop, const struct net_site *site, struct apply **ret_apply, struct error **err)
+int apply_new(struct loop *loop, const struct net_site *site, struct apply **ret_apply,
+	struct error **err)
 {
 	struct apply *a = xnew(struct apply);
 	int r = file_mkdirs(site->state_dir, 0755, err);
@@ -348,8 +359,9 @@ void apply_free(struct apply *a)
 
 enum part { PART_KERNEL, PART_DNSMASQ };
 
-/* Makes `goal` (taken over) the goal; on any failure the former one is back and in force. Only the part that
- * the request speaks of is touched: a dnsmasq in trouble does not keep a join from coming about. */
+/* Makes `goal` (taken over) the goal; on any failure the former one is back and in force. Only the
+ * part that the request speaks of is touched: a dnsmasq in trouble does not keep a join from coming
+ * about. */
 static int commit(struct apply *a, struct net_goal *goal, enum part part, struct error **err)
 {
 	struct net_goal former = a->state.goal;
@@ -378,7 +390,8 @@ static int commit(struct apply *a, struct net_goal *goal, enum part part, struct
 	return r;
 }
 
-int apply_dhcp(struct apply *a, struct net_hosts *hosts, struct net_names *names, struct error **err)
+int apply_dhcp(
+	struct apply *a, struct net_hosts *hosts, struct net_names *names, struct error **err)
 {
 	struct net_goal goal = {0};
 
@@ -406,22 +419,23 @@ int apply_boot(struct apply *a, const char *url, int64_t lease_s, struct error *
 }
 
 /* Two leases may share a route, but not lead the same network two ways. */
-static int check_against_others(const struct net_goal *goal, const struct net_lease *lease, struct error **err)
+static int check_against_others(
+	const struct net_goal *goal, const struct net_lease *lease, struct error **err)
 {
 	for (size_t i = 0; i < lease->routes.n; i++) {
 		const struct net_route *route = &lease->routes.at[i];
 
-		vec_each(struct net_lease, other, &goal->leases) {
+		vec_each (struct net_lease, other, &goal->leases) {
 			if (strcmp(other->name, lease->name) == 0)
 				continue;
-			vec_each(struct net_route, taken, &other->routes) {
+			vec_each (struct net_route, taken, &other->routes) {
 				auto_free char *field = xasprintf("routes[%zu].to", i);
 
 				if (prefix4_equal(taken->to, route->to) &&
 					!ip4_equal(taken->via, route->via))
 					return error_field(err, -EEXIST, field,
-						"\"%s\" is routed another way by the lease \"%s\".", field,
-						other->name);
+						"\"%s\" is routed another way by the lease \"%s\".",
+						field, other->name);
 			}
 		}
 	}
@@ -457,7 +471,8 @@ int apply_withdraw(struct apply *a, const char *name, struct error **err)
 		return 0;
 	net_lease_done(lease);
 	vec_remove(&a->state.goal.leases, (size_t)(lease - a->state.goal.leases.at));
-	/* unlike a commit this is never undone: what could not be removed now is removed by a later check */
+	/* unlike a commit this is never undone: what could not be removed now is removed by a later
+	 * check */
 	r = converge(a, &a->state.goal, &changes, err);
 	saved = save(a, r < 0 ? NULL : err);
 	arm(a);
@@ -470,14 +485,16 @@ json_t *apply_show(const struct apply *a)
 	struct strings lines = {0};
 	int64_t now = clock_mono_ms();
 
-	vec_each(struct net_lease, lease, &a->state.goal.leases)
+	vec_each (struct net_lease, lease, &a->state.goal.leases)
 		json_array_append_new(applied, netd_lease_show(lease, now));
 	commands_list(a->site, &a->state.goal, &lines);
-	vec_each(char *, line, &lines) json_array_append_new(commands, json_string(*line));
+	vec_each (char *, line, &lines)
+		json_array_append_new(commands, json_string(*line));
 	strings_done(&lines);
 	if (a->state.goal.boot_url)
 		boot = json_pack("{s:s, s:I}", "url", a->state.goal.boot_url, "left_s",
 			(json_int_t)((a->state.goal.boot_expires_ms - now + 999) / 1000));
 	return json_pack("{s:o, s:o, s:o, s:i, s:o}", "applied", applied, "boot", boot, "dnsmasq",
-		dnsmasq_show(a->dnsmasq), "hosts", (int)a->state.goal.hosts.n, "commands", commands);
+		dnsmasq_show(a->dnsmasq), "hosts", (int)a->state.goal.hosts.n, "commands",
+		commands);
 }

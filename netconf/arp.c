@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Our own check for taken addresses, in place of dnsmasq's ping: before the PCs of a lab are woken, all
- * their reserved addresses are probed together, three rounds within a second, so a boot storm waits for
- * nothing. A probe has sender address zero and thus spoils nobody's ARP cache (RFC 5227); an ARP answer
- * also comes from a machine whose firewall drops pings.
+/* Our own check for taken addresses, in place of dnsmasq's ping: before the PCs of a lab are woken,
+ * all their reserved addresses are probed together, three rounds within a second, so a boot storm
+ * waits for nothing. A probe has sender address zero and thus spoils nobody's ARP cache (RFC 5227);
+ * an ARP answer also comes from a machine whose firewall drops pings.
  *
- * A claim is any ARP packet whose sender has one of the addresses, or another's probe for it. The PC that
- * the address is reserved for may well hold it (its desktop is running): its MAC comes in `mine`.
+ * A claim is any ARP packet whose sender has one of the addresses, or another's probe for it. The
+ * PC that the address is reserved for may well hold it (its desktop is running): its MAC comes in
+ * `mine`.
  *
- * Runs in a worker thread: touches nothing but its arguments; time comes from a timerfd, so a shifted test clock
- * neither stretches nor skips it.
+ * Runs in a worker thread: touches nothing but its arguments; time comes from a timerfd, so a
+ * shifted test clock neither stretches nor skips it.
  */
 #include <arpa/inet.h>
 #include <linux/if_packet.h>
@@ -101,7 +102,7 @@ static void send_round(const struct probe *p)
 {
 	uint8_t frame[ARP_FRAME];
 
-	vec_each(struct ip4, address, p->addresses) {
+	vec_each (struct ip4, address, p->addresses) {
 		arp_probe(&p->own, *address, frame);
 		if (send(p->fd, frame, sizeof(frame), 0) < 0 && errno == ENETDOWN)
 			return;
@@ -112,7 +113,9 @@ static bool is_mine(const struct probe *p, const struct mac *mac)
 {
 	if (mac_cmp(mac, &p->own) == 0)
 		return true;
-	vec_each(struct mac, mine, p->mine) if (mac_cmp(mac, mine) == 0) return true;
+	vec_each (struct mac, mine, p->mine)
+		if (mac_cmp(mac, mine) == 0)
+			return true;
 	return false;
 }
 
@@ -120,11 +123,13 @@ static void note(const struct probe *p, const struct arp_conflict *claim)
 {
 	bool asked = false;
 
-	vec_each(struct ip4, address, p->addresses) asked = asked || ip4_equal(*address, claim->address);
+	vec_each (struct ip4, address, p->addresses)
+		asked = asked || ip4_equal(*address, claim->address);
 	if (!asked || is_mine(p, &claim->mac))
 		return;
-	vec_each(struct arp_conflict, known, p->found)
-		if (ip4_equal(known->address, claim->address) && mac_cmp(&known->mac, &claim->mac) == 0)
+	vec_each (struct arp_conflict, known, p->found)
+		if (ip4_equal(known->address, claim->address) &&
+			mac_cmp(&known->mac, &claim->mac) == 0)
 			return;
 	vec_push(p->found, *claim);
 }

@@ -6,8 +6,9 @@
 #include "lib/hostlist.h"
 #include "netconf/net.h"
 
-/* The sysctl, ip and nft commands that have the effect of the goal's leases, in their order; none without leases.
- * The caller frees with strings_done. */
-void commands_list(const struct net_site *site, const struct net_goal *goal, struct strings *ret_commands);
+/* The sysctl, ip and nft commands that have the effect of the goal's leases, in their order; none
+ * without leases. The caller frees with strings_done. */
+void commands_list(
+	const struct net_site *site, const struct net_goal *goal, struct strings *ret_commands);
 
 #endif

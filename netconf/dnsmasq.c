@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* dnsmasq's configuration. Two shapes:
  *
- * - own DHCP: each known PC has a reservation; an unknown one gets an address from the small range of
- *   netd.conf, or no answer at all when there is none, and never a boot file. `no-ping` because dnsmasq's
- *   ping check answers one DISCOVER in three seconds and drops the rest of a boot storm; addresses that
- *   are taken by somebody else are found by our own ARP probe instead (netconf/arp.h).
- * - proxy beside the school's DHCP server: dnsmasq only adds boot answers for known MACs. There is no
- *   dhcp-range with addresses in this shape, so there is none that it could hand out.
+ * - own DHCP: each known PC has a reservation; an unknown one gets an address from the small range
+ * of netd.conf, or no answer at all when there is none, and never a boot file. `no-ping` because
+ * dnsmasq's ping check answers one DISCOVER in three seconds and drops the rest of a boot storm;
+ * addresses that are taken by somebody else are found by our own ARP probe instead (netconf/arp.h).
+ * - proxy beside the school's DHCP server: dnsmasq only adds boot answers for known MACs. There is
+ * no dhcp-range with addresses in this shape, so there is none that it could hand out.
  *
- * The firmware gets iPXE by TFTP (undionly.kpxe for BIOS, ipxe.efi for UEFI 7 and 9), iPXE itself (it sends option
- * 175) gets the script's absolute URL. Without a boot lease these lines are not there: the PC gets its
- * address and falls through to its disk.
+ * The firmware gets iPXE by TFTP (undionly.kpxe for BIOS, ipxe.efi for UEFI 7 and 9), iPXE itself
+ * (it sends option 175) gets the script's absolute URL. Without a boot lease these lines are not
+ * there: the PC gets its address and falls through to its disk.
  *
  * Nothing of the machine's own is read: no /etc/hosts, no resolv.conf, no configuration folder, no
  * scripts, no DHCPv6. Pure; must not decide anything by time.
@@ -55,8 +55,8 @@ static void add_address(struct buf *b, const char *before, struct ip4 address, c
 	buf_addf(b, "%s%s%s", before, ip4_format(address, text), after);
 }
 
-/* DNS of VM names, on the LAN alone and only when there are names. PCs are not told to use us for DNS (see
- * add_own_dhcp): their desktop's names would not resolve here. */
+/* DNS of VM names, on the LAN alone and only when there are names. PCs are not told to use us for
+ * DNS (see add_own_dhcp): their desktop's names would not resolve here. */
 static void add_dns(struct buf *b, const struct net_site *site, const struct net_goal *goal)
 {
 	if (!goal->names.n || site->mode != NET_MODE_DHCP) {
@@ -78,8 +78,9 @@ static void add_own_dhcp(struct buf *b, const struct net_site *site)
 	ip4_format((struct ip4){prefix4_mask(net.len)}, mask);
 	buf_addf(b, "dhcp-authoritative\ndhcp-range=%s,static,%s,12h\n", base, mask);
 	if (site->range_first.host)
-		buf_addf(b, "dhcp-range=tag:!known,%s,%s,%s,1h\n", ip4_format(site->range_first, first),
-			ip4_format(site->range_last, last), mask);
+		buf_addf(b, "dhcp-range=tag:!known,%s,%s,%s,1h\n",
+			ip4_format(site->range_first, first), ip4_format(site->range_last, last),
+			mask);
 	else
 		buf_adds(b, "dhcp-ignore=tag:!known\n");
 	add_address(b, "dhcp-option=option:router,",
@@ -87,20 +88,21 @@ static void add_own_dhcp(struct buf *b, const struct net_site *site)
 	if (site->dns.host)
 		add_address(b, "dhcp-option=option:dns-server,", site->dns, "\n");
 	else
-		buf_adds(b, "dhcp-option=option:dns-server\n"); /* no value: the option is not sent */
+		buf_adds(b,
+			"dhcp-option=option:dns-server\n"); /* no value: the option is not sent */
 }
 
 static void add_hosts(struct buf *b, const struct net_site *site, const struct net_hosts *hosts)
 {
 	char mac[MAC_TEXT], address[IP4_TEXT];
 
-	vec_each(struct net_host, host, hosts) {
+	vec_each (struct net_host, host, hosts) {
 		mac_format(&host->mac, mac);
 		if (site->mode == NET_MODE_PROXY)
 			buf_addf(b, "dhcp-host=%s,set:pc\n", mac);
 		else
-			buf_addf(b, "dhcp-host=%s,set:pc,%s,%s\n", mac, ip4_format(host->address, address),
-				host->name);
+			buf_addf(b, "dhcp-host=%s,set:pc,%s,%s\n", mac,
+				ip4_format(host->address, address), host->name);
 	}
 }
 
@@ -109,7 +111,8 @@ static void add_boot(struct buf *b, const struct net_site *site, const char *url
 	char server[IP4_TEXT];
 
 	ip4_format(site->lan_address.address, server);
-	buf_addf(b, "enable-tftp=%s\ntftp-root=%s\ntftp-no-fail\n", site->lan_interface, site->tftp_root);
+	buf_addf(b, "enable-tftp=%s\ntftp-root=%s\ntftp-no-fail\n", site->lan_interface,
+		site->tftp_root);
 	buf_adds(b, "dhcp-match=set:ipxe,175\n"
 		    "dhcp-match=set:bios,option:client-arch,0\n"
 		    "dhcp-match=set:uefi,option:client-arch,7\n"
@@ -154,7 +157,7 @@ char *dnsmasq_render_names(const struct net_goal *goal)
 	auto_buf struct buf b = {0};
 	char address[IP4_TEXT];
 
-	vec_each(struct net_name, name, &goal->names)
+	vec_each (struct net_name, name, &goal->names)
 		buf_addf(&b, "%s %s\n", ip4_format(name->address, address), name->name);
 	return buf_take(&b);
 }

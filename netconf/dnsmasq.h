@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The whole dnsmasq configuration as text, from site and goal. Pure; golden files hold its every line. */
+/* The whole dnsmasq configuration as text, from site and goal. Pure; golden files hold its every
+ * line. */
 #ifndef NETCONF_DNSMASQ_H
 #define NETCONF_DNSMASQ_H
 
 #include "netconf/net.h"
 
-/* The configuration for site->mode dhcp or proxy; NULL for mode none. Caller frees. Boot answers stand in it
- * only while goal->boot_url is set; expiry times do not show, so a renewed lease renders the same text. */
+/* The configuration for site->mode dhcp or proxy; NULL for mode none. Caller frees. Boot answers
+ * stand in it only while goal->boot_url is set; expiry times do not show, so a renewed lease
+ * renders the same text. */
 char *dnsmasq_render(const struct net_site *site, const struct net_goal *goal);
 
 /* Files of our own dnsmasq inside site->state_dir; callers free. */

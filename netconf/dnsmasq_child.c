@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Running dnsmasq. A change goes render -> `dnsmasq --test` -> write -> swap -> verify: the old one keeps serving
- * until the new text has passed the check, the swap takes some tens of milliseconds (DHCP clients repeat
- * their question after a second), and if the new one does not come up the old text is put back. Leases
- * are in dnsmasq's lease file, which a restart keeps.
+/* Running dnsmasq. A change goes render -> `dnsmasq --test` -> write -> swap -> verify: the old one
+ * keeps serving until the new text has passed the check, the swap takes some tens of milliseconds
+ * (DHCP clients repeat their question after a second), and if the new one does not come up the old
+ * text is put back. Leases are in dnsmasq's lease file, which a restart keeps.
  *
- * A restart rather than SIGHUP for every change: one way, all of it checked by --test, and SIGHUP would not
- * re-read the boot lines anyway. The child is watched by its pidfd (no SIGCHLD handling, no race with
- * other children's waits). It is up when it has written its pid file: dnsmasq does that after it has bound
- * its sockets.
+ * A restart rather than SIGHUP for every change: one way, all of it checked by --test, and SIGHUP
+ * would not re-read the boot lines anyway. The child is watched by its pidfd (no SIGCHLD handling,
+ * no race with other children's waits). It is up when it has written its pid file: dnsmasq does
+ * that after it has bound its sockets.
  *
- * Must not touch any dnsmasq but its own: after a crash of ours the old child is found by our pid file and
- * recognised by our configuration's path in its command line.
+ * Must not touch any dnsmasq but its own: after a crash of ours the old child is found by our pid
+ * file and recognised by our configuration's path in its command line.
  */
 #include <poll.h>
 #include <signal.h>
@@ -112,7 +112,8 @@ static int on_exit_of_child(sd_event_source *source, int fd, uint32_t events, vo
 		d->backoff_ms = BACKOFF_MIN_MS;
 	log_warning("dnsmasq: ended by itself (%s %d); started again in %jd ms",
 		WIFSIGNALED(status) ? "signal" : "exit code",
-		WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), (intmax_t)d->backoff_ms);
+		WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
+		(intmax_t)d->backoff_ms);
 	forget_child(d);
 	loop_timer_at(d->again, clock_mono_ms() + d->backoff_ms);
 	d->backoff_ms = d->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : d->backoff_ms * 2;
@@ -141,7 +142,8 @@ static int wait_until_up(struct dnsmasq *d, const char *pid_path, struct error *
 			waitpid(d->pid, &status, WNOHANG);
 			forget_child(d);
 			return error_make(err, -EIO,
-				"dnsmasq ended at its start with exit code %d; its own message stands in the log.",
+				"dnsmasq ended at its start with exit code %d; its own message "
+				"stands in the log.",
 				WEXITSTATUS(status));
 		}
 	}
@@ -149,7 +151,8 @@ static int wait_until_up(struct dnsmasq *d, const char *pid_path, struct error *
 	return error_make(err, -EIO, "dnsmasq did not come up within %d s.", START_MS / 1000);
 }
 
-/* As root dnsmasq would change to another user, which could not read our files; it keeps netd's instead. */
+/* As root dnsmasq would change to another user, which could not read our files; it keeps netd's
+ * instead. */
 static int start_child(struct dnsmasq *d, struct error **err)
 {
 	auto_free char *conf = dnsmasq_conf_path(d->site), *pid_path = dnsmasq_pid_path(d->site);
@@ -286,8 +289,8 @@ int dnsmasq_set(struct dnsmasq *d, const struct net_goal *goal, struct error **e
 
 json_t *dnsmasq_show(const struct dnsmasq *d)
 {
-	return json_pack("{s:s, s:b, s:i, s:I}", "mode", net_mode_names[d->site->mode], "running", d->pid != 0,
-		"pid", (int)d->pid, "starts", (json_int_t)d->starts);
+	return json_pack("{s:s, s:b, s:i, s:I}", "mode", net_mode_names[d->site->mode], "running",
+		d->pid != 0, "pid", (int)d->pid, "starts", (json_int_t)d->starts);
 }
 
 void dnsmasq_free(struct dnsmasq *d)

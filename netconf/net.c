@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The desired network as data: comparison, copy, union and expiry. Several leases may want the same
- * address or route (a lab's own cluster and a join share the gateway address); the kernel gets the union, and a
- * thing goes only with the last lease that wants it.
+ * address or route (a lab's own cluster and a join share the gateway address); the kernel gets the
+ * union, and a thing goes only with the last lease that wants it.
  *
- * Everything here is pure: time comes in as an argument, nothing is logged, nothing outside is touched.
+ * Everything here is pure: time comes in as an argument, nothing is logged, nothing outside is
+ * touched.
  */
 #include "netconf/net.h"
 
@@ -26,24 +27,26 @@ bool net_route_equal(const struct net_route *a, const struct net_route *b)
 
 void prefix4s_add_once(struct prefix4s *set, struct prefix4 prefix)
 {
-	vec_each(struct prefix4, have, set) if (prefix4_equal(*have, prefix)) return;
+	vec_each (struct prefix4, have, set)
+		if (prefix4_equal(*have, prefix))
+			return;
 	vec_push(set, prefix);
 }
 
 void net_goal_addresses(const struct net_goal *goal, struct prefix4s *ret_addresses)
 {
-	vec_each(struct net_lease, lease, &goal->leases)
-		vec_each(struct prefix4, address, &lease->addresses)
+	vec_each (struct net_lease, lease, &goal->leases)
+		vec_each (struct prefix4, address, &lease->addresses)
 			prefix4s_add_once(ret_addresses, *address);
 }
 
 void net_goal_routes(const struct net_goal *goal, struct net_routes *ret_routes)
 {
-	vec_each(struct net_lease, lease, &goal->leases) {
-		vec_each(struct net_route, route, &lease->routes) {
+	vec_each (struct net_lease, lease, &goal->leases) {
+		vec_each (struct net_route, route, &lease->routes) {
 			bool have = false;
 
-			vec_each(struct net_route, other, ret_routes)
+			vec_each (struct net_route, other, ret_routes)
 				have = have || net_route_equal(other, route);
 			if (!have)
 				vec_push(ret_routes, *route);
@@ -53,7 +56,7 @@ void net_goal_routes(const struct net_goal *goal, struct net_routes *ret_routes)
 
 struct net_lease *net_goal_lease(const struct net_goal *goal, const char *name)
 {
-	vec_each(struct net_lease, lease, &goal->leases)
+	vec_each (struct net_lease, lease, &goal->leases)
 		if (strcmp(lease->name, name) == 0)
 			return lease;
 	return NULL;
@@ -63,7 +66,7 @@ int64_t net_goal_next_expiry(const struct net_goal *goal)
 {
 	int64_t next = goal->boot_url ? goal->boot_expires_ms : -1;
 
-	vec_each(struct net_lease, lease, &goal->leases)
+	vec_each (struct net_lease, lease, &goal->leases)
 		if (next < 0 || lease->expires_ms < next)
 			next = lease->expires_ms;
 	return next;
@@ -89,13 +92,15 @@ size_t net_goal_expire(struct net_goal *goal, int64_t now_ms)
 
 void net_hosts_done(struct net_hosts *hosts)
 {
-	vec_each(struct net_host, host, hosts) free(host->name);
+	vec_each (struct net_host, host, hosts)
+		free(host->name);
 	vec_done(hosts);
 }
 
 void net_names_done(struct net_names *names)
 {
-	vec_each(struct net_name, name, names) free(name->name);
+	vec_each (struct net_name, name, names)
+		free(name->name);
 	vec_done(names);
 }
 
@@ -114,14 +119,16 @@ void net_goal_done(struct net_goal *goal)
 	net_hosts_done(&goal->hosts);
 	net_names_done(&goal->names);
 	free(goal->boot_url);
-	vec_each(struct net_lease, lease, &goal->leases) net_lease_done(lease);
+	vec_each (struct net_lease, lease, &goal->leases)
+		net_lease_done(lease);
 	vec_done(&goal->leases);
 	memset(goal, 0, sizeof(*goal));
 }
 
 static void copy_prefixes(struct prefix4s *to, const struct prefix4s *from)
 {
-	vec_each(struct prefix4, prefix, from) vec_push(to, *prefix);
+	vec_each (struct prefix4, prefix, from)
+		vec_push(to, *prefix);
 }
 
 void net_lease_copy(struct net_lease *to, const struct net_lease *from)
@@ -130,20 +137,22 @@ void net_lease_copy(struct net_lease *to, const struct net_lease *from)
 	copy_prefixes(&to->addresses, &from->addresses);
 	copy_prefixes(&to->exempt, &from->exempt);
 	copy_prefixes(&to->masquerade, &from->masquerade);
-	vec_each(struct net_route, route, &from->routes) vec_push(&to->routes, *route);
+	vec_each (struct net_route, route, &from->routes)
+		vec_push(&to->routes, *route);
 	to->isolate = from->isolate;
 	to->expires_ms = from->expires_ms;
 }
 
 void net_goal_copy(struct net_goal *to, const struct net_goal *from)
 {
-	vec_each(struct net_host, host, &from->hosts)
-		vec_push(&to->hosts, ((struct net_host){xstrdup(host->name), host->mac, host->address}));
-	vec_each(struct net_name, name, &from->names)
+	vec_each (struct net_host, host, &from->hosts)
+		vec_push(&to->hosts,
+			((struct net_host){xstrdup(host->name), host->mac, host->address}));
+	vec_each (struct net_name, name, &from->names)
 		vec_push(&to->names, ((struct net_name){xstrdup(name->name), name->address}));
 	to->boot_url = xstrdup(from->boot_url);
 	to->boot_expires_ms = from->boot_expires_ms;
-	vec_each(struct net_lease, lease, &from->leases)
+	vec_each (struct net_lease, lease, &from->leases)
 		net_lease_copy(vec_add(&to->leases), lease);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The desired network of one lab server as plain data: who gets which address by DHCP, whether boot
- * answers are given, and what each lease brings: addresses, routes, NAT. Renderers and diffs read these
- * structs; netconf/wire.h reads and writes them as JSON; netconf/apply.h makes the kernel match them. */
+ * answers are given, and what each lease brings: addresses, routes, NAT. Renderers and diffs read
+ * these structs; netconf/wire.h reads and writes them as JSON; netconf/apply.h makes the kernel
+ * match them. */
 #ifndef NETCONF_NET_H
 #define NETCONF_NET_H
 
@@ -47,7 +48,7 @@ VEC_OF(net_routes, struct net_route);
 /* What one `apply` brought and one expiry (or `withdraw`) takes away again. */
 struct net_lease {
 	char *name;
-	struct prefix4s addresses;  /* on the LAN interface */
+	struct prefix4s addresses; /* on the LAN interface */
 	struct net_routes routes;
 	struct prefix4s exempt;	    /* destinations that are never masqueraded (the other labs) */
 	struct prefix4s masquerade; /* sources masqueraded where they leave by the uplink */
@@ -73,8 +74,10 @@ struct net_site {
 	enum net_mode mode;
 	char *tftp_root;
 	char *state_dir;
-	struct ip4 range_first, range_last; /* for PCs without reservation; zero: they get nothing */
-	struct ip4 router, dns; /* told to PCs by DHCP; zero: the lab server as router, no DNS server */
+	struct ip4 range_first,
+		range_last; /* for PCs without reservation; zero: they get nothing */
+	struct ip4 router,
+		dns; /* told to PCs by DHCP; zero: the lab server as router, no DNS server */
 };
 
 bool ip4_equal(struct ip4 a, struct ip4 b);
@@ -83,7 +86,8 @@ bool net_route_equal(const struct net_route *a, const struct net_route *b);
 
 /* Pushes `prefix` unless it is in the vector already. */
 void prefix4s_add_once(struct prefix4s *set, struct prefix4 prefix);
-/* The addresses and routes that all leases together want, each once; ret vectors are freed by the caller. */
+/* The addresses and routes that all leases together want, each once; ret vectors are freed by the
+ * caller. */
 void net_goal_addresses(const struct net_goal *goal, struct prefix4s *ret_addresses);
 void net_goal_routes(const struct net_goal *goal, struct net_routes *ret_routes);
 /* The lease of that name or NULL. */

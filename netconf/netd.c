@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The socket between the unprivileged controller and the privilege. The kernel tells who connects
- * (SO_PEERCRED); who is not the one configured user, root or ourselves gets a refusal and the door. What comes in is judged
- * by wire.c and handed to apply.c; every request gets exactly one answer line, in order.
+ * (SO_PEERCRED); who is not the one configured user, root or ourselves gets a refusal and the door.
+ * What comes in is judged by wire.c and handed to apply.c; every request gets exactly one answer
+ * line, in order.
  *
- * All of it runs on the loop thread but the ARP probes, which take a second: they run in a worker on a copy of
- * their request, and the connection waits for them. It may be gone when they are done, so the job knows it by
- * number, never by pointer.
+ * All of it runs on the loop thread but the ARP probes, which take a second: they run in a worker
+ * on a copy of their request, and the connection waits for them. It may be gone when they are done,
+ * so the job knows it by number, never by pointer.
  *
- * Must not trust a length, keep a slow reader's answer outside the loop, or answer a stranger's question.
+ * Must not trust a length, keep a slow reader's answer outside the loop, or answer a stranger's
+ * question.
  */
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -41,6 +43,8 @@ struct netd {
 	sd_event_source *source;
 	struct connections connections;
 	uint64_t last_id;
+	size_t probes; /* jobs that still point here */
+	bool gone;     /* netd_free was called; the last job frees */
 };
 
 struct probe_job {
@@ -120,12 +124,13 @@ static void answer_ok(struct connection *c, json_t *answer)
 static void answer_error(struct buf *out, const struct error *err, int r)
 {
 	const char *name = strerrorname_np(-r);
-	auto_json json_t *object = json_pack("{s:b, s:s, s:s}", "ok", 0, "code", name ? name : "EIO", "text",
-		error_text(err, r));
+	auto_json json_t *object = json_pack("{s:b, s:s, s:s}", "ok", 0, "code",
+		name ? name : "EIO", "text", error_text(err, r));
 	auto_free char *text = NULL;
 
 	if (!object) /* a text that is not UTF-8 */
-		object = json_pack("{s:b, s:s, s:s}", "ok", 0, "code", "EIO", "text", "unprintable error");
+		object = json_pack(
+			"{s:b, s:s, s:s}", "ok", 0, "code", "EIO", "text", "unprintable error");
 	if (err && err->field)
 		json_object_set_new(object, "field", json_string(err->field));
 	text = json_text(object);
@@ -138,7 +143,8 @@ static void probe_work(void *arg)
 {
 	struct probe_job *job = arg;
 
-	job->r = arp_conflicts(job->interface, &job->request.addresses, &job->request.mine, &job->found, &job->err);
+	job->r = arp_conflicts(job->interface, &job->request.addresses, &job->request.mine,
+		&job->found, &job->err);
 }
 
 static json_t *conflict_list(const struct arp_conflicts *found)
@@ -146,18 +152,20 @@ static json_t *conflict_list(const struct arp_conflicts *found)
 	char address[IP4_TEXT], mac[MAC_TEXT];
 	json_t *list = json_array();
 
-	vec_each(struct arp_conflict, conflict, found)
-		json_array_append_new(list, json_pack("{s:s, s:s}", "address",
-			ip4_format(conflict->address, address), "mac", mac_format(&conflict->mac, mac)));
+	vec_each (struct arp_conflict, conflict, found)
+		json_array_append_new(list,
+			json_pack("{s:s, s:s}", "address", ip4_format(conflict->address, address),
+				"mac", mac_format(&conflict->mac, mac)));
 	return json_pack("{s:o}", "conflicts", list);
 }
 
 static void probe_done(void *arg)
 {
 	struct probe_job *job = arg;
+	struct netd *netd = job->netd;
 	struct connection *c = NULL;
 
-	vec_each(struct connection *, other, &job->netd->connections)
+	vec_each (struct connection *, other, &netd->connections)
 		if ((*other)->id == job->connection)
 			c = *other;
 	if (c) {
@@ -174,6 +182,9 @@ static void probe_done(void *arg)
 	free(job);
 	if (c)
 		serve(c);
+	netd->probes--;
+	if (netd->gone && !netd->probes)
+		free(netd);
 }
 
 static void start_probe(struct connection *c, struct netd_request *request)
@@ -186,13 +197,15 @@ static void start_probe(struct connection *c, struct netd_request *request)
 	job->request = *request;
 	memset(request, 0, sizeof(*request));
 	c->busy = true;
+	c->netd->probes++;
 	loop_work(c->netd->loop, probe_work, probe_done, job);
 }
 
 /* --- requests */
 
 /* *ret_answer stays NULL for a bare "ok". */
-static int execute(struct apply *apply, struct netd_request *q, json_t **ret_answer, struct error **err)
+static int execute(
+	struct apply *apply, struct netd_request *q, json_t **ret_answer, struct error **err)
 {
 	switch (q->op) {
 	case NETD_OP_DHCP:
@@ -239,7 +252,8 @@ static void serve(struct connection *c)
 {
 	char *end = NULL;
 
-	while (!c->busy && !c->out.len && c->in.len && (end = memchr(c->in.text, '\n', c->in.len))) {
+	while (!c->busy && !c->out.len && c->in.len &&
+		(end = memchr(c->in.text, '\n', c->in.len))) {
 		size_t len = (size_t)(end - c->in.text);
 
 		handle_line(c, c->in.text, len);
@@ -250,7 +264,8 @@ static void serve(struct connection *c)
 		auto_error struct error *err = NULL;
 
 		answer_error(&c->out, err,
-			error_make(&err, -E2BIG, "A request has at most %d bytes.", LINE_MAX_BYTES));
+			error_make(
+				&err, -E2BIG, "A request has at most %d bytes.", LINE_MAX_BYTES));
 		c->ended = true;
 	}
 	flush(c);
@@ -287,7 +302,8 @@ static bool peer_allowed(const struct netd *netd, int fd, struct ucred *ret_peer
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, ret_peer, &len) < 0)
 		return false;
-	return ret_peer->uid == 0 || ret_peer->uid == geteuid() || ret_peer->uid == netd->conf->allowed_uid;
+	return ret_peer->uid == 0 || ret_peer->uid == geteuid() ||
+	       ret_peer->uid == netd->conf->allowed_uid;
 }
 
 static void refuse(int fd, int code, const char *text)
@@ -312,8 +328,11 @@ static int on_listen(sd_event_source *source, int listen_fd, uint32_t events, vo
 	if (fd < 0)
 		return 0;
 	if (!peer_allowed(netd, fd, &peer)) {
-		log_warning("netd: user %ju refused (process %d)", (uintmax_t)peer.uid, (int)peer.pid);
-		refuse(fd, -EPERM, "Only the controller's user may ask nightclass-netd (allowed_user in netd.conf).");
+		log_warning(
+			"netd: user %ju refused (process %d)", (uintmax_t)peer.uid, (int)peer.pid);
+		refuse(fd, -EPERM,
+			"Only the controller's user may ask nightclass-netd (allowed_user in "
+			"netd.conf).");
 		return 0;
 	}
 	if (netd->connections.n >= CONNECTIONS_MAX) {
@@ -345,7 +364,8 @@ static int open_door(const char *path, int *ret_fd, struct error **err)
 	int r = 0;
 
 	if (strlen(path) >= sizeof(at.sun_path))
-		return error_field(err, -EINVAL, "socket", "The path is too long for a socket: %s", path);
+		return error_field(
+			err, -EINVAL, "socket", "The path is too long for a socket: %s", path);
 	strcpy(at.sun_path, path);
 	*strrchr(folder, '/') = '\0';
 	if (*folder)
@@ -353,10 +373,12 @@ static int open_door(const char *path, int *ret_fd, struct error **err)
 	if (r < 0)
 		return r;
 	if (somebody_listens(&at))
-		return error_make(err, -EADDRINUSE, "Another nightclass-netd listens at %s already.", path);
+		return error_make(
+			err, -EADDRINUSE, "Another nightclass-netd listens at %s already.", path);
 	unlink(path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	/* open to connect for all: who it is decides, and a refusal is better told than guessed from EACCES */
+	/* open to connect for all: who it is decides, and a refusal is better told than guessed
+	 * from EACCES */
 	if (fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof(at)) < 0 || chmod(path, 0666) < 0 ||
 		listen(fd, CONNECTIONS_MAX) < 0)
 		return error_make(err, -errno, "No socket at %s: %s", path, strerror(errno));
@@ -364,8 +386,8 @@ static int open_door(const char *path, int *ret_fd, struct error **err)
 	return 0;
 }
 
-int netd_new(struct loop *loop, const struct netd_conf *conf, struct apply *apply, struct netd **ret_netd,
-	struct error **err)
+int netd_new(struct loop *loop, const struct netd_conf *conf, struct apply *apply,
+	struct netd **ret_netd, struct error **err)
 {
 	struct netd *netd = NULL;
 	int fd = -1;
@@ -397,5 +419,7 @@ void netd_free(struct netd *netd)
 	sd_event_source_disable_unref(netd->source);
 	close(netd->fd);
 	unlink(netd->conf->socket);
-	free(netd);
+	netd->gone = true;
+	if (!netd->probes)
+		free(netd);
 }

@@ -9,10 +9,11 @@
 
 struct netd;
 
-/* Listens at conf->socket (its folder is made; a dead socket file is replaced, a living one is -EADDRINUSE). Peers
- * other than root, our own user and conf->allowed_uid are refused with EPERM. `conf` and `apply` must outlive it. */
-int netd_new(struct loop *loop, const struct netd_conf *conf, struct apply *apply, struct netd **ret_netd,
-	struct error **err);
+/* Listens at conf->socket (its folder is made; a dead socket file is replaced, a living one is
+ * -EADDRINUSE). Peers other than root, our own user and conf->allowed_uid are refused with EPERM.
+ * `conf` and `apply` must outlive it. */
+int netd_new(struct loop *loop, const struct netd_conf *conf, struct apply *apply,
+	struct netd **ret_netd, struct error **err);
 /* Closes all connections and removes the socket file. */
 void netd_free(struct netd *netd);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The caller's end of netd's socket: one connection, one line each way, ten seconds at most. Blocking on
- * purpose: nightclassd calls it from a worker, and a repeated request is harmless, so there is no
- * connection to keep, no queue and no state between calls. netd's errors arrive whole, with code and field,
- * and look to the caller as if its own function had failed.
+/* The caller's end of netd's socket: one connection, one line each way, ten seconds at most.
+ * Blocking on purpose: nightclassd calls it from a worker, and a repeated request is harmless, so
+ * there is no connection to keep, no queue and no state between calls. netd's errors arrive whole,
+ * with code and field, and look to the caller as if its own function had failed.
  *
  * Must not retry: the caller's rethink does, when it is time.
  */
@@ -43,7 +43,8 @@ static int open_socket(const char *path, int *ret_fd, struct error **err)
 		return error_make(err, -errno, "No socket: %s", strerror(errno));
 	if (connect(fd, (struct sockaddr *)&at, sizeof(at)) < 0)
 		return error_make(err, errno == EAGAIN ? -ETIMEDOUT : -ECONNREFUSED,
-			"nightclass-netd does not answer at %s: %s. Is it running?", path, strerror(errno));
+			"nightclass-netd does not answer at %s: %s. Is it running?", path,
+			strerror(errno));
 	*ret_fd = TAKE_FD(fd);
 	return 0;
 }
@@ -61,7 +62,8 @@ static int read_line(int fd, struct buf *line, struct error **err)
 			return error_make(err, errno == EAGAIN ? -ETIMEDOUT : -errno,
 				"nightclass-netd has not answered within %d s.", CALL_S);
 		if (n == 0 || line->len + (size_t)n > ANSWER_MAX)
-			return error_make(err, -EIO, "nightclass-netd closed the connection in mid answer.");
+			return error_make(
+				err, -EIO, "nightclass-netd closed the connection in mid answer.");
 		buf_add(line, piece, (size_t)n);
 	}
 	return 0;
@@ -74,8 +76,8 @@ static int judge(json_t *answer, struct error **err)
 
 	if (json_is_true(json_object_get(answer, "ok")))
 		return 0;
-	return error_field(err, netd_code(json_string_value(json_object_get(answer, "code"))), field, "%s",
-		text ? text : "nightclass-netd refused without a reason.");
+	return error_field(err, netd_code(json_string_value(json_object_get(answer, "code"))),
+		field, "%s", text ? text : "nightclass-netd refused without a reason.");
 }
 
 int netd_call(const char *socket, const json_t *request, json_t **ret_answer, struct error **err)

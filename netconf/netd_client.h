@@ -6,9 +6,9 @@
 #include <jansson.h>
 #include "lib/error.h"
 
-/* Sends `request` to netd at `socket` and waits at most 10 s. 0: *ret_answer is the answer object (new reference;
- * ret_answer may be NULL). Otherwise netd's own error with its code and field, -ECONNREFUSED when
- * netd is not there, -ETIMEDOUT. */
+/* Sends `request` to netd at `socket` and waits at most 10 s. 0: *ret_answer is the answer object
+ * (new reference; ret_answer may be NULL). Otherwise netd's own error with its code and field,
+ * -ECONNREFUSED when netd is not there, -ETIMEDOUT. */
 int netd_call(const char *socket, const json_t *request, json_t **ret_answer, struct error **err);
 /* "EINVAL" -> -EINVAL; -EIO for what is no errno name. */
 int netd_code(const char *name);

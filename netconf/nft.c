@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The text of our nft table. It is always written whole, as one transaction that adds the table (so that the
- * delete cannot fail), deletes it and makes it again: the kernel swaps old for new in one step and never
- * stands without rules. No other table is named, so a school's own firewall is never touched.
+/* The text of our nft table. It is always written whole, as one transaction that adds the table (so
+ * that the delete cannot fail), deletes it and makes it again: the kernel swaps old for new in one
+ * step and never stands without rules. No other table is named, so a school's own firewall is never
+ * touched.
  *
- * NAT: traffic of our cluster subnets that leaves by the uplink is masqueraded, except towards the other
- * labs' subnets. That exemption is what makes MPI work: Open MPI refuses a peer whose packets come from
- * an address that it was not told. All exemptions stand before the first masquerade, since two leases may
- * speak of the same subnet.
+ * NAT: traffic of our cluster subnets that leaves by the uplink is masqueraded, except towards the
+ * other labs' subnets. That exemption is what makes MPI work: Open MPI refuses a peer whose packets
+ * come from an address that it was not told. All exemptions stand before the first masquerade,
+ * since two leases may speak of the same subnet.
  *
  * Isolation: guests run their users' code, so from a cluster subnet (ours, or one behind a route of
- * ours) only answers and ICMP echo reach the lab server itself. The other labs' gateways (the first address
- * of a routed subnet) are lab servers, not guests: they may connect, for the probes of a join; a guest
- * cannot take that address, because its own gateway drops packets that claim to come from itself.
+ * ours) only answers and ICMP echo reach the lab server itself. The other labs' gateways (the first
+ * address of a routed subnet) are lab servers, not guests: they may connect, for the probes of a
+ * join; a guest cannot take that address, because its own gateway drops packets that claim to come
+ * from itself.
  *
  * Pure; must not read the kernel's state.
  */
@@ -48,12 +50,15 @@ static void add_nat(struct buf *b, const struct net_site *site, const struct net
 				      ? xasprintf("oifname \"%s\"", site->uplink_interface)
 				      : xasprintf("oifname != \"%s\"", site->lan_interface);
 
-	buf_adds(b, "\tchain nat {\n\t\ttype nat hook postrouting priority srcnat; policy accept;\n");
-	vec_each(struct net_lease, lease, leases) {
+	buf_adds(b,
+		"\tchain nat {\n\t\ttype nat hook postrouting priority srcnat; policy accept;\n");
+	vec_each (struct net_lease, lease, leases) {
 		struct prefix4s from = {0}, to = {0};
 
-		vec_each(struct prefix4, prefix, &lease->masquerade) add_outermost(&from, *prefix);
-		vec_each(struct prefix4, prefix, &lease->exempt) add_outermost(&to, *prefix);
+		vec_each (struct prefix4, prefix, &lease->masquerade)
+			add_outermost(&from, *prefix);
+		vec_each (struct prefix4, prefix, &lease->exempt)
+			add_outermost(&to, *prefix);
 		if (from.n && to.n) {
 			buf_adds(b, "\t\tip saddr ");
 			add_set(b, &from);
@@ -64,10 +69,11 @@ static void add_nat(struct buf *b, const struct net_site *site, const struct net
 		vec_done(&from);
 		vec_done(&to);
 	}
-	vec_each(struct net_lease, lease, leases) {
+	vec_each (struct net_lease, lease, leases) {
 		struct prefix4s from = {0};
 
-		vec_each(struct prefix4, prefix, &lease->masquerade) add_outermost(&from, *prefix);
+		vec_each (struct prefix4, prefix, &lease->masquerade)
+			add_outermost(&from, *prefix);
 		if (from.n) {
 			buf_adds(b, "\t\tip saddr ");
 			add_set(b, &from);
@@ -78,45 +84,76 @@ static void add_nat(struct buf *b, const struct net_site *site, const struct net
 	buf_adds(b, "\t}\n");
 }
 
-/* Where guests are: our interface addresses' networks, masqueraded sources, and what lies behind routes. */
-static void guest_nets(const struct net_leases *leases, struct prefix4s *ret_guests, struct prefix4s *ret_gateways)
+struct isolation {
+	struct prefix4s guests;	  /* ours and the other labs' */
+	struct prefix4s gateways; /* the other labs' servers by their cluster address */
+	struct prefix4s closed;	  /* what guests must not open connections to through us */
+};
+
+/* Guests are in the networks of our addresses, in what is masqueraded, and behind the routes. */
+static void find_guests(const struct net_lease *lease, struct isolation *ret_isolation)
 {
-	vec_each(struct net_lease, lease, leases) {
-		if (!lease->isolate)
-			continue;
-		vec_each(struct prefix4, address, &lease->addresses)
-			add_outermost(ret_guests, prefix4_network(*address));
-		vec_each(struct prefix4, prefix, &lease->masquerade) add_outermost(ret_guests, *prefix);
-		vec_each(struct net_route, route, &lease->routes) {
-			add_outermost(ret_guests, route->to);
-			if (route->to.len < 31)
-				prefix4s_add_once(ret_gateways,
-					(struct prefix4){{route->to.address.host + 1}, 32});
-		}
+	vec_each (struct prefix4, address, &lease->addresses)
+		add_outermost(&ret_isolation->guests, prefix4_network(*address));
+	vec_each (struct prefix4, prefix, &lease->masquerade)
+		add_outermost(&ret_isolation->guests, *prefix);
+	vec_each (struct net_route, route, &lease->routes) {
+		struct prefix4 first = {{route->to.address.host + 1}, 32};
+
+		add_outermost(&ret_isolation->guests, route->to);
+		add_outermost(&ret_isolation->closed, (struct prefix4){route->via, 32});
+		if (route->to.len < 31)
+			prefix4s_add_once(&ret_isolation->gateways, first);
 	}
 }
 
-static void add_isolation(struct buf *b, const struct net_site *site, const struct net_leases *leases)
+static void add_guests_in(
+	struct buf *b, const struct net_site *site, const struct isolation *isolation)
 {
-	struct prefix4s guests = {0}, gateways = {0};
-
-	guest_nets(leases, &guests, &gateways);
-	if (guests.n) {
-		buf_adds(b, "\tchain guests {\n\t\ttype filter hook input priority filter - 5; policy accept;\n"
-			    "\t\tct state established,related accept\n");
-		if (gateways.n) {
-			buf_addf(b, "\t\tiifname != \"%s\" ip saddr ", site->lan_interface);
-			add_set(b, &gateways);
-			buf_adds(b, " accept\n");
-		}
-		buf_adds(b, "\t\tip saddr ");
-		add_set(b, &guests);
-		buf_adds(b, " icmp type echo-request accept\n\t\tip saddr ");
-		add_set(b, &guests);
-		buf_adds(b, " drop\n\t}\n");
+	buf_adds(b, "\tchain guests_in {\n"
+		    "\t\ttype filter hook input priority filter - 5; policy accept;\n"
+		    "\t\tct state established,related accept\n");
+	if (isolation->gateways.n) {
+		buf_addf(b, "\t\tiifname != \"%s\" ip saddr ", site->lan_interface);
+		add_set(b, &isolation->gateways);
+		buf_adds(b, " accept\n");
 	}
-	vec_done(&guests);
-	vec_done(&gateways);
+	buf_adds(b, "\t\tip saddr ");
+	add_set(b, &isolation->guests);
+	buf_adds(b, " icmp type echo-request accept\n\t\tip saddr ");
+	add_set(b, &isolation->guests);
+	buf_adds(b, " drop\n\t}\n");
+}
+
+static void add_guests_through(struct buf *b, const struct isolation *isolation)
+{
+	buf_adds(b, "\tchain guests_through {\n"
+		    "\t\ttype filter hook forward priority filter - 5; policy accept;\n"
+		    "\t\tct state established,related accept\n"
+		    "\t\ticmp type echo-request accept\n"
+		    "\t\tip saddr ");
+	add_set(b, &isolation->guests);
+	buf_adds(b, " ip daddr ");
+	add_set(b, &isolation->closed);
+	buf_adds(b, " drop\n\t}\n");
+}
+
+static void add_isolation(
+	struct buf *b, const struct net_site *site, const struct net_leases *leases)
+{
+	struct isolation isolation = {0};
+
+	vec_each (struct net_lease, lease, leases)
+		if (lease->isolate)
+			find_guests(lease, &isolation);
+	add_outermost(&isolation.closed, prefix4_network(site->lan_address));
+	if (isolation.guests.n) {
+		add_guests_in(b, site, &isolation);
+		add_guests_through(b, &isolation);
+	}
+	vec_done(&isolation.guests);
+	vec_done(&isolation.gateways);
+	vec_done(&isolation.closed);
 }
 
 char *nft_render(const struct net_site *site, const struct net_goal *goal)

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* From text to kernel and back, by libnftables: the same parser as nft(8), without a child process. A check
- * is a dry run of the very transaction that is loaded afterwards; a load is atomic in the kernel. The listing
- * is how netd notices that somebody flushed or edited our table: it keeps the text from right after its own
- * load and compares (the kernel's own wording on both sides, so nothing needs to be parsed).
+/* From text to kernel and back, by libnftables: the same parser as nft(8), without a child process.
+ * A check is a dry run of the very transaction that is loaded afterwards; a load is atomic in the
+ * kernel. The listing is how netd notices that somebody flushed or edited our table: it keeps the
+ * text from right after its own load and compares (the kernel's own wording on both sides, so
+ * nothing needs to be parsed).
  *
- * Only table `inet nightclass` may be named here. A context is made per call: nothing is cached between them, so
- * a foreign change can never be overlooked. Must not log; nft's messages go into the error text.
+ * Only table `inet nightclass` may be named here. A context is made per call: nothing is cached
+ * between them, so a foreign change can never be overlooked. Must not log; nft's messages go into
+ * the error text.
  */
 #include <nftables/libnftables.h>
 
@@ -72,7 +74,8 @@ int nft_list(char **ret_text, struct error **err)
 		return r;
 	nft_ctx_output_set_flags(nft, NFT_CTX_OUTPUT_STATELESS | NFT_CTX_OUTPUT_NUMERIC_ALL);
 	if (nft_run_cmd_from_buffer(nft, "list table " NFT_TABLE) != 0) {
-		*ret_text = NULL; /* the one way this fails for root is that there is no such table */
+		*ret_text =
+			NULL; /* the one way this fails for root is that there is no such table */
 		return 0;
 	}
 	*ret_text = xstrdup(nft_ctx_get_output_buffer(nft));

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* nightclass-netd: holds the lab server's network privilege (CAP_NET_ADMIN, CAP_NET_RAW, the DHCP port) so that
- * nightclassd needs none. It works in the network namespace it was started in, with every path from its
- * configuration. What it applies has a lease, which it ends by itself, whether nightclassd lives or not.
+/* nightclass-netd: holds the lab server's network privilege (CAP_NET_ADMIN, CAP_NET_RAW, the DHCP
+ * port) so that nightclassd needs none. It works in the network namespace it was started in, with
+ * every path from its configuration. What it applies has a lease, which it ends by itself, whether
+ * nightclassd lives or not.
  *
- * Foreground only. On SIGTERM it takes everything down; started again within a lease it puts it back.
+ * Foreground only. On SIGTERM it takes everything down; started again within a lease it puts it
+ * back.
  */
 #include <getopt.h>
 

@@ -6,15 +6,18 @@
 #include "lib/error.h"
 #include "netconf/net.h"
 
-/* The lowest address of `net` with host part >= `first` that is not in `taken`; network and broadcast
- * address are never given. -ENOSPC names the prefix when none is left, -EINVAL when `net` is /31 or /32. */
-int pool_address(struct prefix4 net, uint32_t first, const struct ip4s *taken, struct ip4 *ret_address,
-	struct error **err);
+/* The lowest address of `net` with host part >= `first` that is not in `taken`; network and
+ * broadcast address are never given. -ENOSPC names the prefix when none is left, -EINVAL when `net`
+ * is /31 or /32. */
+int pool_address(struct prefix4 net, uint32_t first, const struct ip4s *taken,
+	struct ip4 *ret_address, struct error **err);
 
-/* The MAC of VM `number` of `cluster` in `lab`: 52:4e:43 and 24 bits of a digest over all three, so it is
- * the same every night. `attempt` 0 is the first choice; the store counts up when the MAC is taken. */
+/* The MAC of VM `number` of `cluster` in `lab`: 52:4e:43 and 24 bits of a digest over all three, so
+ * it is the same every night. `attempt` 0 is the first choice; the store counts up when the MAC is
+ * taken. */
 struct mac pool_mac(const char *lab, const char *cluster, uint32_t number, uint32_t attempt);
 /* The first MAC of pool_mac's row that is not in `taken`. */
-struct mac pool_free_mac(const char *lab, const char *cluster, uint32_t number, const struct macs *taken);
+struct mac pool_free_mac(
+	const char *lab, const char *cluster, uint32_t number, const struct macs *taken);
 
 #endif

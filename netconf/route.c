@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Routes and addresses in the kernel, by libnl-route. How we know what is ours, also after a crash and
- * without any file: routes carry our protocol number (78), addresses carry our label. A scan asks the
- * kernel each time; nothing is cached, since anybody may have changed it.
+/* Routes and addresses in the kernel, by libnl-route. How we know what is ours, also after a crash
+ * and without any file: routes carry our protocol number (78), addresses carry our label. A scan
+ * asks the kernel each time; nothing is cached, since anybody may have changed it.
  *
- * An address or route that exists already without our mark belongs to the lab's administrator: an address
- * is then simply used, a route is an error that says so. Neither is ever changed or removed.
+ * An address or route that exists already without our mark belongs to the lab's administrator: an
+ * address is then simply used, a route is an error that says so. Neither is ever changed or
+ * removed.
  *
  * Removing the last address of a network also removes routes through it (the kernel does that); the
  * next scan sees it. Must not touch other interfaces' addresses, other tables, other protocols.
@@ -88,7 +89,8 @@ static int lan_index(struct route_kernel *kernel, int *ret_index, struct error *
 	int r = rtnl_link_get_kernel(kernel->socket, 0, kernel->interface, &link);
 
 	if (r < 0)
-		return error_make(err, -ENOENT, "The LAN interface \"%s\" is not there: %s. See netd.conf.",
+		return error_make(err, -ENOENT,
+			"The LAN interface \"%s\" is not there: %s. See netd.conf.",
 			kernel->interface, nl_geterror(r));
 	*ret_index = rtnl_link_get_ifindex(link);
 	rtnl_link_put(link);
@@ -99,7 +101,8 @@ static bool from_nl(const struct nl_addr *address, struct prefix4 *ret_prefix)
 {
 	uint32_t net = 0;
 
-	if (!address || nl_addr_get_family(address) != AF_INET || nl_addr_get_len(address) != sizeof(net))
+	if (!address || nl_addr_get_family(address) != AF_INET ||
+		nl_addr_get_len(address) != sizeof(net))
 		return false;
 	memcpy(&net, nl_addr_get_binary_addr(address), sizeof(net));
 	*ret_prefix = (struct prefix4){{ntohl(net)}, (uint8_t)nl_addr_get_prefixlen(address)};
@@ -117,14 +120,16 @@ static struct nl_addr *to_nl(struct prefix4 prefix)
 	return address;
 }
 
-static int scan_addresses(struct route_kernel *kernel, int index, struct prefix4s *ret_addresses, struct error **err)
+static int scan_addresses(
+	struct route_kernel *kernel, int index, struct prefix4s *ret_addresses, struct error **err)
 {
 	auto_cache struct nl_cache *cache = NULL;
 	char ours[NET_LABEL_SIZE];
 	int r = rtnl_addr_alloc_cache(kernel->socket, &cache);
 
 	if (r < 0)
-		return error_make(err, code_of(r), "The addresses cannot be listed: %s", nl_geterror(r));
+		return error_make(
+			err, code_of(r), "The addresses cannot be listed: %s", nl_geterror(r));
 	route_label(kernel->interface, ours);
 	for (struct nl_object *o = nl_cache_get_first(cache); o; o = nl_cache_get_next(o)) {
 		struct rtnl_addr *address = (struct rtnl_addr *)o;
@@ -141,13 +146,15 @@ static int scan_addresses(struct route_kernel *kernel, int index, struct prefix4
 	return 0;
 }
 
-static int scan_routes(struct route_kernel *kernel, struct net_routes *ret_routes, struct error **err)
+static int scan_routes(
+	struct route_kernel *kernel, struct net_routes *ret_routes, struct error **err)
 {
 	auto_cache struct nl_cache *cache = NULL;
 	int r = rtnl_route_alloc_cache(kernel->socket, AF_INET, 0, &cache);
 
 	if (r < 0)
-		return error_make(err, code_of(r), "The routes cannot be listed: %s", nl_geterror(r));
+		return error_make(
+			err, code_of(r), "The routes cannot be listed: %s", nl_geterror(r));
 	for (struct nl_object *o = nl_cache_get_first(cache); o; o = nl_cache_get_next(o)) {
 		struct rtnl_route *route = (struct rtnl_route *)o;
 		struct rtnl_nexthop *hop = NULL;
@@ -182,7 +189,8 @@ int route_scan(struct route_kernel *kernel, struct route_seen *ret_seen, struct 
 	return r;
 }
 
-static int change_address(struct route_kernel *kernel, int index, struct prefix4 prefix, bool add, struct error **err)
+static int change_address(
+	struct route_kernel *kernel, int index, struct prefix4 prefix, bool add, struct error **err)
 {
 	struct prefix4 ends_at = {{prefix.address.host | ~prefix4_mask(prefix.len)}, 32};
 	auto_nl_addr struct nl_addr *local = to_nl(prefix), *broadcast = to_nl(ends_at);
@@ -202,10 +210,12 @@ static int change_address(struct route_kernel *kernel, int index, struct prefix4
 	r = add ? rtnl_addr_add(kernel->socket, address, NLM_F_EXCL)
 		: rtnl_addr_delete(kernel->socket, address, 0);
 	rtnl_addr_put(address);
-	if (r == 0 || (add && r == -NLE_EXIST) || (!add && (r == -NLE_NOADDR || r == -NLE_OBJ_NOTFOUND)))
+	if (r == 0 || (add && r == -NLE_EXIST) ||
+		(!add && (r == -NLE_NOADDR || r == -NLE_OBJ_NOTFOUND)))
 		return 0;
 	return error_make(err, code_of(r), "The address %s cannot be %s on \"%s\": %s",
-		prefix4_format(prefix, text), add ? "set" : "removed", kernel->interface, nl_geterror(r));
+		prefix4_format(prefix, text), add ? "set" : "removed", kernel->interface,
+		nl_geterror(r));
 }
 
 static int route_failed(const struct net_route *route, bool add, int r, struct error **err)
@@ -216,18 +226,23 @@ static int route_failed(const struct net_route *route, bool add, int r, struct e
 	ip4_format(route->via, via);
 	if (add && r == -NLE_EXIST)
 		return error_make(err, -EEXIST,
-			"There is a route to %s already that is not ours; it is left alone. Remove it or choose another network.",
+			"There is a route to %s already that is not ours; it is left alone. Remove "
+			"it or choose another network.",
 			to);
 	if (add && r == -NLE_FAILURE) /* how libnl says ENETUNREACH and EHOSTUNREACH */
 		return error_make(err, -EHOSTUNREACH,
-			"No route to %s can be set: the gateway %s is not on a network of this lab server.", to, via);
+			"No route to %s can be set: the gateway %s is not on a network of this lab "
+			"server.",
+			to, via);
 	return error_make(err, code_of(r), "The route to %s via %s cannot be %s: %s", to, via,
 		add ? "set" : "removed", nl_geterror(r));
 }
 
-static int change_route(struct route_kernel *kernel, const struct net_route *step, bool add, struct error **err)
+static int change_route(
+	struct route_kernel *kernel, const struct net_route *step, bool add, struct error **err)
 {
-	auto_nl_addr struct nl_addr *to = to_nl(step->to), *via = to_nl((struct prefix4){step->via, 32});
+	auto_nl_addr struct nl_addr *to = to_nl(step->to),
+				    *via = to_nl((struct prefix4){step->via, 32});
 	struct rtnl_route *route = rtnl_route_alloc();
 	struct rtnl_nexthop *hop = rtnl_route_nh_alloc();
 	int r = 0;

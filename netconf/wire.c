@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The documents of netd. Requests come from the one unprivileged program that may steer the lab server's
- * network, so this file is the wall between the two: a request becomes a typed struct in which everything
- * has been judged (grammar by lib/json and lib/str, meaning here: reservations inside the lab's segment,
- * networks without host bits, nothing that would take the segment itself away), or an error that names the
- * field. Behind it no text of the caller's reaches dnsmasq, nft or netlink but names, which follow name_ok(), and
- * the boot URL, whose characters are listed below.
+/* The documents of netd. Requests come from the one unprivileged program that may steer the lab
+ * server's network, so this file is the wall between the two: a request becomes a typed struct in
+ * which everything has been judged (grammar by lib/json and lib/str, meaning here: reservations
+ * inside the lab's segment, networks without host bits, nothing that would take the segment itself
+ * away), or an error that names the field. Behind it no text of the caller's reaches dnsmasq, nft
+ * or netlink but names, which follow name_ok(), and the boot URL, whose characters are listed
+ * below.
  *
  * The state file uses the same rows, so that what was accepted once can be read again.
  *
@@ -52,12 +53,16 @@ static const struct json_field route_rows[] = {
 };
 
 #define ARRAY_UP_TO(type, member, req, element, rows, limit)                                       \
-	{.name = #member, .kind = JSON_KIND_ARRAY, .offset = offsetof(type, member),               \
+	{                                                                                          \
+		.name = #member, .kind = JSON_KIND_ARRAY, .offset = offsetof(type, member),        \
 		.required = (req), .has_offset = NO_HAS, .max = (limit), .fields = (rows),         \
-		.n_fields = ARRAY_LEN(rows), .size = sizeof(element)}
+		.n_fields = ARRAY_LEN(rows), .size = sizeof(element)                               \
+	}
 #define NUMBER(type, member, req, low, high)                                                       \
-	{.name = #member, .kind = JSON_KIND_UINT, .offset = offsetof(type, member),                \
-		.required = (req), .has_offset = NO_HAS, .min = (low), .max = (high)}
+	{                                                                                          \
+		.name = #member, .kind = JSON_KIND_UINT, .offset = offsetof(type, member),         \
+		.required = (req), .has_offset = NO_HAS, .min = (low), .max = (high)               \
+	}
 #define LEASE_ROWS                                                                                 \
 	FIELD(struct raw_lease, name, JSON_KIND_NAME, true),                                       \
 		FIELD(struct raw_lease, addresses, JSON_KIND_STRINGS, false),                      \
@@ -98,7 +103,8 @@ static const struct json_field conflicts_rows[] = {
 	FIELD_MAX(struct raw_request, mine, JSON_KIND_STRINGS, false, HOSTS_MAX),
 };
 
-static int bad(struct error **err, int code, const char *list, size_t i, const char *member, const char *what)
+static int bad(struct error **err, int code, const char *list, size_t i, const char *member,
+	const char *what)
 {
 	auto_free char *field = xasprintf("%s[%zu]%s%s", list, i, *member ? "." : "", member);
 
@@ -110,15 +116,17 @@ static bool has_host_bits(struct prefix4 prefix)
 	return !prefix4_equal(prefix4_network(prefix), prefix);
 }
 
-/* Texts -> networks (`hosts` false: no host bits) or interface addresses (`hosts` true: with them). */
-static int read_prefixes(const struct strings *texts, const char *list, bool hosts, struct prefix4s *ret_prefixes,
-	struct error **err)
+/* Texts -> networks (`hosts` false: no host bits) or interface addresses (`hosts` true: with them).
+ */
+static int read_prefixes(const struct strings *texts, const char *list, bool hosts,
+	struct prefix4s *ret_prefixes, struct error **err)
 {
 	for (size_t i = 0; i < texts->n; i++) {
 		struct prefix4 prefix = {0};
 
 		if (prefix4_parse(texts->at[i], &prefix) < 0)
-			return bad(err, -EINVAL, list, i, "", "must be an IPv4 prefix like 10.80.1.0/24");
+			return bad(err, -EINVAL, list, i, "",
+				"must be an IPv4 prefix like 10.80.1.0/24");
 		if (prefix.len < ROUTE_MIN_LEN)
 			return bad(err, -EINVAL, list, i, "", "must not be wider than /8");
 		if (hosts && (!has_host_bits(prefix) || prefix.len > 30))
@@ -132,7 +140,8 @@ static int read_prefixes(const struct strings *texts, const char *list, bool hos
 	return 0;
 }
 
-static int check_routes(const struct net_routes *routes, const struct net_site *site, struct error **err)
+static int check_routes(
+	const struct net_routes *routes, const struct net_site *site, struct error **err)
 {
 	for (size_t i = 0; i < routes->n; i++) {
 		const struct net_route *route = &routes->at[i];
@@ -150,14 +159,15 @@ static int check_routes(const struct net_routes *routes, const struct net_site *
 				"lies inside the network that it is to lead to");
 		for (size_t k = 0; k < i; k++)
 			if (prefix4_equal(routes->at[k].to, route->to))
-				return bad(err, -EEXIST, "routes", i, "to", "stands in the list twice");
+				return bad(err, -EEXIST, "routes", i, "to",
+					"stands in the list twice");
 	}
 	return 0;
 }
 
 /* Takes the routes and the name over from `raw`. */
-static int read_lease(struct raw_lease *raw, const struct net_site *site, struct net_lease *ret_lease,
-	struct error **err)
+static int read_lease(struct raw_lease *raw, const struct net_site *site,
+	struct net_lease *ret_lease, struct error **err)
 {
 	struct net_lease lease = {.isolate = raw->isolate, .expires_ms = raw->expires_ms};
 	int r = check_routes(&raw->routes, site, err);
@@ -170,7 +180,8 @@ static int read_lease(struct raw_lease *raw, const struct net_site *site, struct
 		r = read_prefixes(&raw->masquerade, "masquerade", false, &lease.masquerade, err);
 	for (size_t i = 0; r == 0 && site && i < lease.addresses.n; i++)
 		if (prefix4_overlaps(lease.addresses.at[i], site->lan_address))
-			r = bad(err, -EINVAL, "addresses", i, "", "overlaps with the lab's own segment");
+			r = bad(err, -EINVAL, "addresses", i, "",
+				"overlaps with the lab's own segment");
 	if (r < 0) {
 		net_lease_done(&lease);
 		return r;
@@ -182,8 +193,8 @@ static int read_lease(struct raw_lease *raw, const struct net_site *site, struct
 	return 0;
 }
 
-static int read_apply(const json_t *object, const struct net_site *site, struct netd_request *request,
-	struct error **err)
+static int read_apply(const json_t *object, const struct net_site *site,
+	struct netd_request *request, struct error **err)
 {
 	struct raw_lease raw = {0};
 	int r = json_read(object, apply_rows, ARRAY_LEN(apply_rows), &raw, err);
@@ -196,14 +207,16 @@ static int read_apply(const json_t *object, const struct net_site *site, struct 
 	return r;
 }
 
-static int check_host(const struct net_hosts *hosts, size_t i, const struct net_site *site, struct error **err)
+static int check_host(
+	const struct net_hosts *hosts, size_t i, const struct net_site *site, struct error **err)
 {
 	const struct net_host *host = &hosts->at[i];
 	struct prefix4 net = prefix4_network(site->lan_address);
 
 	if (!prefix4_contains(net, host->address) || ip4_equal(host->address, net.address) ||
 		host->address.host == (net.address.host | ~prefix4_mask(net.len)))
-		return bad(err, -EINVAL, "hosts", i, "address", "is no host address of the lab's segment");
+		return bad(err, -EINVAL, "hosts", i, "address",
+			"is no host address of the lab's segment");
 	if (ip4_equal(host->address, site->lan_address.address))
 		return bad(err, -EINVAL, "hosts", i, "address", "is the lab server's own");
 	for (size_t k = 0; k < i; k++) {
@@ -219,8 +232,8 @@ static int check_host(const struct net_hosts *hosts, size_t i, const struct net_
 	return 0;
 }
 
-static int check_dhcp(struct raw_request *raw, const struct net_site *site, struct netd_request *request,
-	struct error **err)
+static int check_dhcp(struct raw_request *raw, const struct net_site *site,
+	struct netd_request *request, struct error **err)
 {
 	for (size_t i = 0; i < raw->hosts.n; i++) {
 		int r = check_host(&raw->hosts, i, site, err);
@@ -235,17 +248,20 @@ static int check_dhcp(struct raw_request *raw, const struct net_site *site, stru
 	return 0;
 }
 
-/* Nothing that dnsmasq's configuration reads as syntax: no comma, quote, blank, '#' or backslash. */
+/* Nothing that dnsmasq's configuration reads as syntax: no comma, quote, blank, '#' or backslash.
+ */
 static bool url_ok(const char *url)
 {
-	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-				      ":/?&=._~%${}+@-";
+	static const char allowed[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+		":/?&=._~%${}+@-";
 
-	return str_starts(url, "http://") && strlen(url) <= NET_URL_MAX && strspn(url, allowed) == strlen(url);
+	return str_starts(url, "http://") && strlen(url) <= NET_URL_MAX &&
+	       strspn(url, allowed) == strlen(url);
 }
 
-static int check_boot(struct raw_request *raw, const struct net_site *site, struct netd_request *request,
-	struct error **err)
+static int check_boot(struct raw_request *raw, const struct net_site *site,
+	struct netd_request *request, struct error **err)
 {
 	(void)site;
 	if (raw->lease_s && !raw->url)
@@ -259,31 +275,33 @@ static int check_boot(struct raw_request *raw, const struct net_site *site, stru
 	return 0;
 }
 
-static int check_withdraw(struct raw_request *raw, const struct net_site *site, struct netd_request *request,
-	struct error **err)
+static int check_withdraw(struct raw_request *raw, const struct net_site *site,
+	struct netd_request *request, struct error **err)
 {
 	(void)site, (void)err;
 	request->name = TAKE_PTR(raw->name);
 	return 0;
 }
 
-static int check_show(struct raw_request *raw, const struct net_site *site, struct netd_request *request,
-	struct error **err)
+static int check_show(struct raw_request *raw, const struct net_site *site,
+	struct netd_request *request, struct error **err)
 {
 	(void)raw, (void)site, (void)request, (void)err;
 	return 0;
 }
 
-static int check_conflicts(struct raw_request *raw, const struct net_site *site, struct netd_request *request,
-	struct error **err)
+static int check_conflicts(struct raw_request *raw, const struct net_site *site,
+	struct netd_request *request, struct error **err)
 {
 	(void)site;
 	for (size_t i = 0; i < raw->addresses.n; i++)
 		if (ip4_parse(raw->addresses.at[i], vec_add(&request->addresses)) < 0)
-			return bad(err, -EINVAL, "addresses", i, "", "must be an IPv4 address like 10.0.0.1");
+			return bad(err, -EINVAL, "addresses", i, "",
+				"must be an IPv4 address like 10.0.0.1");
 	for (size_t i = 0; i < raw->mine.n; i++)
 		if (mac_parse(raw->mine.at[i], vec_add(&request->mine)) < 0)
-			return bad(err, -EINVAL, "mine", i, "", "must be a MAC address like 52:54:00:12:34:56");
+			return bad(err, -EINVAL, "mine", i, "",
+				"must be a MAC address like 52:54:00:12:34:56");
 	return 0;
 }
 
@@ -293,15 +311,16 @@ static const struct op_row {
 	enum netd_op op;
 	const struct json_field *rows; /* NULL: apply, which has a reader of its own */
 	size_t n_rows;
-	int (*check)(struct raw_request *raw, const struct net_site *site, struct netd_request *request,
-		struct error **err);
+	int (*check)(struct raw_request *raw, const struct net_site *site,
+		struct netd_request *request, struct error **err);
 } ops[] = {
 	{"dhcp", NETD_OP_DHCP, dhcp_rows, ARRAY_LEN(dhcp_rows), check_dhcp},
 	{"boot", NETD_OP_BOOT, boot_rows, ARRAY_LEN(boot_rows), check_boot},
 	{"apply", NETD_OP_APPLY, NULL, 0, NULL},
 	{"withdraw", NETD_OP_WITHDRAW, withdraw_rows, ARRAY_LEN(withdraw_rows), check_withdraw},
 	{"show", NETD_OP_SHOW, show_rows, ARRAY_LEN(show_rows), check_show},
-	{"conflicts", NETD_OP_CONFLICTS, conflicts_rows, ARRAY_LEN(conflicts_rows), check_conflicts},
+	{"conflicts", NETD_OP_CONFLICTS, conflicts_rows, ARRAY_LEN(conflicts_rows),
+		check_conflicts},
 };
 
 static int read_by_row(const struct op_row *row, const json_t *object, const struct net_site *site,
@@ -320,8 +339,8 @@ static int read_by_row(const struct op_row *row, const json_t *object, const str
 	return r;
 }
 
-int netd_request_read(const char *bytes, size_t len, const struct net_site *site, struct netd_request *ret_request,
-	struct error **err)
+int netd_request_read(const char *bytes, size_t len, const struct net_site *site,
+	struct netd_request *ret_request, struct error **err)
 {
 	struct netd_request request = {0};
 	auto_json json_t *object = NULL;
@@ -342,7 +361,8 @@ int netd_request_read(const char *bytes, size_t len, const struct net_site *site
 			*ret_request = request;
 		return r;
 	}
-	return error_field(err, -EINVAL, "op", "\"op\" must be dhcp, boot, apply, withdraw, show or conflicts.");
+	return error_field(err, -EINVAL, "op",
+		"\"op\" must be dhcp, boot, apply, withdraw, show or conflicts.");
 }
 
 void netd_request_done(struct netd_request *request)
@@ -384,8 +404,11 @@ static const struct json_field state_rows[] = {
 	FIELD(struct raw_state, forward_before, JSON_KIND_INT, true),
 	ARRAY_UP_TO(struct raw_state, hosts, true, struct net_host, host_rows, HOSTS_MAX),
 	ARRAY_UP_TO(struct raw_state, names, true, struct net_name, name_rows, NAMES_MAX),
-	{.name = "boot", .kind = JSON_KIND_OBJECT, .offset = offsetof(struct raw_state, boot),
-		.has_offset = offsetof(struct raw_state, has_boot), .fields = kept_boot_rows,
+	{.name = "boot",
+		.kind = JSON_KIND_OBJECT,
+		.offset = offsetof(struct raw_state, boot),
+		.has_offset = offsetof(struct raw_state, has_boot),
+		.fields = kept_boot_rows,
 		.n_fields = ARRAY_LEN(kept_boot_rows)},
 	FIELD_ARRAY(struct raw_state, leases, true, struct raw_lease, kept_lease_rows),
 };
@@ -395,7 +418,7 @@ static json_t *prefix_texts(const struct prefix4s *prefixes)
 	json_t *array = json_array();
 	char text[PREFIX4_TEXT];
 
-	vec_each(struct prefix4, prefix, prefixes)
+	vec_each (struct prefix4, prefix, prefixes)
 		json_array_append_new(array, json_string(prefix4_format(*prefix, text)));
 	return array;
 }
@@ -406,7 +429,7 @@ static json_t *lease_object(const struct net_lease *lease)
 
 	json_object_set_new(object, "name", json_string(lease->name));
 	json_object_set_new(object, "addresses", prefix_texts(&lease->addresses));
-	vec_each(struct net_route, route, &lease->routes)
+	vec_each (struct net_route, route, &lease->routes)
 		json_array_append_new(routes, json_write(route_rows, ARRAY_LEN(route_rows), route));
 	json_object_set_new(object, "routes", routes);
 	json_object_set_new(object, "exempt", prefix_texts(&lease->exempt));
@@ -432,11 +455,11 @@ char *netd_state_write(const struct netd_state *state)
 	json_object_set_new(object, "format", json_integer(1));
 	json_object_set_new(object, "boot_id", json_string(state->boot_id));
 	json_object_set_new(object, "forward_before", json_integer(state->forward_before));
-	vec_each(struct net_host, host, &state->goal.hosts)
+	vec_each (struct net_host, host, &state->goal.hosts)
 		json_array_append_new(hosts, json_write(host_rows, ARRAY_LEN(host_rows), host));
-	vec_each(struct net_name, name, &state->goal.names)
+	vec_each (struct net_name, name, &state->goal.names)
 		json_array_append_new(names, json_write(name_rows, ARRAY_LEN(name_rows), name));
-	vec_each(struct net_lease, lease, &state->goal.leases) {
+	vec_each (struct net_lease, lease, &state->goal.leases) {
 		json_t *kept = lease_object(lease);
 
 		json_object_set_new(kept, "expires_ms", json_integer(lease->expires_ms));
@@ -456,7 +479,7 @@ static int take_state(struct raw_state *raw, struct netd_state *state, struct er
 {
 	if (raw->has_boot && !url_ok(raw->boot.url))
 		return error_field(err, -EINVAL, "boot.url", "\"boot.url\" is no boot address.");
-	vec_each(struct raw_lease, lease, &raw->leases) {
+	vec_each (struct raw_lease, lease, &raw->leases) {
 		struct net_lease kept = {0};
 		int r = read_lease(lease, NULL, &kept, err);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* netd's documents: the requests on its socket (strict, typed) and the state file. Pure: bytes <-> structs. */
+/* netd's documents: the requests on its socket (strict, typed) and the state file. Pure: bytes <->
+ * structs. */
 #ifndef NETCONF_WIRE_H
 #define NETCONF_WIRE_H
 
@@ -18,32 +19,33 @@ enum netd_op {
 
 struct netd_request {
 	enum netd_op op;
-	struct net_hosts hosts;	   /* dhcp */
-	struct net_names names;	   /* dhcp */
-	char *url;		   /* boot; NULL when lease_s is 0 */
-	int64_t lease_s;	   /* boot (0: withdraw), apply */
-	struct net_lease lease;	   /* apply; expires_ms not set */
-	char *name;		   /* withdraw */
-	struct ip4s addresses;	   /* conflicts */
-	struct macs mine;	   /* conflicts: MACs that may answer */
+	struct net_hosts hosts; /* dhcp */
+	struct net_names names; /* dhcp */
+	char *url;		/* boot; NULL when lease_s is 0 */
+	int64_t lease_s;	/* boot (0: withdraw), apply */
+	struct net_lease lease; /* apply; expires_ms not set */
+	char *name;		/* withdraw */
+	struct ip4s addresses;	/* conflicts */
+	struct macs mine;	/* conflicts: MACs that may answer */
 };
 
-/* One request line (without its newline). Unknown member, duplicate key, wrong type, an address outside the
- * lab's segment and the like: -EINVAL (two reservations with one MAC, name or address: -EEXIST), the error
- * names the field. The caller frees with netd_request_done. */
-int netd_request_read(const char *bytes, size_t len, const struct net_site *site, struct netd_request *ret_request,
-	struct error **err);
+/* One request line (without its newline). Unknown member, duplicate key, wrong type, an address
+ * outside the lab's segment and the like: -EINVAL (two reservations with one MAC, name or address:
+ * -EEXIST), the error names the field. The caller frees with netd_request_done. */
+int netd_request_read(const char *bytes, size_t len, const struct net_site *site,
+	struct netd_request *ret_request, struct error **err);
 void netd_request_done(struct netd_request *request);
 
-/* Of the state file: the goal, the boot of the machine it was written in, and what ip_forward was before
- * us (-1: it is not ours to restore). */
+/* Of the state file: the goal, the boot of the machine it was written in, and what ip_forward was
+ * before us (-1: it is not ours to restore). */
 struct netd_state {
 	char *boot_id;
 	int forward_before;
 	struct net_goal goal;
 };
 char *netd_state_write(const struct netd_state *state); /* caller frees */
-int netd_state_read(const char *bytes, size_t len, struct netd_state *ret_state, struct error **err);
+int netd_state_read(
+	const char *bytes, size_t len, struct netd_state *ret_state, struct error **err);
 void netd_state_done(struct netd_state *state);
 
 /* A lease as `show` prints it, with the seconds left at `now_ms`. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Wake-on-LAN. The packet goes out as a UDP broadcast to the discard port, bound to the lab server's own
- * address on the PCs' segment: that picks the right interface without any privilege, so nightclassd sends
- * it itself. A raw Ethernet frame (ether-wake's way) would need CAP_NET_RAW for nothing: NICs look for the
- * byte pattern anywhere in a frame.
+/* Wake-on-LAN. The packet goes out as a UDP broadcast to the discard port, bound to the lab
+ * server's own address on the PCs' segment: that picks the right interface without any privilege,
+ * so nightclassd sends it itself. A raw Ethernet frame (ether-wake's way) would need CAP_NET_RAW
+ * for nothing: NICs look for the byte pattern anywhere in a frame.
  *
  * Must not retry or wait: when to send again is the night's decision.
  */
@@ -44,8 +44,8 @@ int wol_send(struct ip4 from, struct ip4 broadcast, const struct mac *mac, struc
 		return error_make(err, -errno, "No socket for wake-on-LAN: %s", strerror(errno));
 	if (bind(fd, (struct sockaddr *)&source, sizeof(source)) < 0)
 		return error_make(err, -errno,
-			"Wake-on-LAN cannot send from %s: %s. Is lan_address on an interface?", from_text,
-			strerror(errno));
+			"Wake-on-LAN cannot send from %s: %s. Is lan_address on an interface?",
+			from_text, strerror(errno));
 	if (sendto(fd, packet, sizeof(packet), 0, (struct sockaddr *)&target, sizeof(target)) < 0)
 		return error_make(err, -errno, "Wake-on-LAN to %s: %s", to_text, strerror(errno));
 	return 0;
