@@ -13,7 +13,7 @@ const LOOK_EVERY_MS = 30000;
 const GATHER_MS = 250;
 
 const at = (id) => document.getElementById(id);
-let session = null; // {abort, seq, events, timer, again, regular}
+let session = null; // {abort, seq, events, timer, again, regular, drawing}
 
 function setLink(state, text) {
 	const chip = at('link');
@@ -101,7 +101,12 @@ function onEvent(mine, event) {
 	mine.seq = event.seq;
 	mine.events.unshift(event);
 	mine.events.length = Math.min(mine.events.length, KEPT_EVENTS);
-	showEvents(mine.events);
+	// The stream begins with the whole log; what it brings at once is drawn at once.
+	mine.drawing ??= setTimeout(() => {
+		mine.drawing = null;
+		if (mine === session)
+			showEvents(mine.events);
+	}, 50);
 	lookSoon(mine);
 }
 

@@ -31,6 +31,11 @@ export function setClock(now) {
 	if (theirs)
 		ahead = theirs * 1000 - Date.now();
 }
+// What has happened is not in the future, so a later stamp tells their clock too.
+export function seenAt(time) {
+	if (seconds(time) > now() + 2)
+		setClock(time);
+}
 export const now = () => (Date.now() + ahead) / 1000;
 
 // Unix seconds of a number or an RFC 3339 text; 0 for neither.

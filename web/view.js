@@ -2,7 +2,7 @@
 // What the controller said -> the page. Each section is drawn from the documents alone and only when they
 // changed. A state is never told by colour alone: there is always an icon and a word.
 
-import {clock, facts, fill, h, icon, now, seconds, setClock, size, span, tip} from './dom.js';
+import {clock, facts, fill, h, icon, now, seconds, seenAt, setClock, size, span, tip} from './dom.js';
 export {wirePopover} from './dom.js';
 
 const STATES = ['desktop', 'waking', 'booting', 'host', 'hosting', 'draining', 'returning', 'exception'];
@@ -264,6 +264,7 @@ function clustersSection(clusters) {
 }
 
 export function showEvents(events) {
+	seenAt(events[0]?.at);
 	at('no-events').hidden = events.length > 0;
 	fill(at('event-list'), events.map((event) => h('li', {'data-kind': event.kind.split('.')[0],
 		'data-alarm': /refused|failed|exception|alarm|held/.test(event.kind)},

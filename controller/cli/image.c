@@ -25,6 +25,15 @@ static const struct show_column columns[] = {
 	{"created", "created", SHOW_TIME},
 };
 
+static const struct show_column image_rows[] = {
+	{"Name", "name", SHOW_TEXT},
+	{"Revision", "revision", SHOW_TEXT},
+	{"Digest", "digest", SHOW_TEXT},
+	{"Size", "size", SHOW_SIZE},
+	{"Stored", "stored", SHOW_SIZE},
+	{"Created", "created", SHOW_TIME},
+};
+
 int image_list(struct cli *cli, struct error **err)
 {
 	auto_json json_t *answer = NULL;
@@ -34,18 +43,10 @@ int image_list(struct cli *cli, struct error **err)
 
 int image_show(struct cli *cli, struct error **err)
 {
-	static const struct show_column rows[] = {
-		{"Name", "name", SHOW_TEXT},
-		{"Revision", "revision", SHOW_TEXT},
-		{"Digest", "digest", SHOW_TEXT},
-		{"Size", "size", SHOW_SIZE},
-		{"Stored", "stored", SHOW_SIZE},
-		{"Created", "created", SHOW_TIME},
-	};
 	auto_json json_t *image = NULL;
 	auto_free char *path = client_path("/images", cli->args[0]);
 	int e = client_get(cli->client, path, 0, &image, err);
-	return e < 0 ? e : show_one(cli, image, "name", rows, ARRAY_LEN(rows));
+	return e < 0 ? e : show_one(cli, image, "name", image_rows, ARRAY_LEN(image_rows));
 }
 
 int image_delete(struct cli *cli, struct error **err)
@@ -210,8 +211,7 @@ static int import_source(
 	auto_free char *image_path = client_path("/images", name);
 	auto_json json_t *image = NULL;
 	e = client_get(cli->client, image_path, 0, &image, err);
-	auto_json json_t *items = json_pack("[O]", image ? image : json_null());
-	return e < 0 ? e : show_items(cli, items, "name", columns, ARRAY_LEN(columns));
+	return e < 0 ? e : show_one(cli, image, "name", image_rows, ARRAY_LEN(image_rows));
 }
 
 static int import_path(struct cli *cli, const char *name, const char *path, struct error **err)
