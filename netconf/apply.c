@@ -17,6 +17,7 @@
  * kept in the state file and put back when the last lease ends.
  */
 #include <fcntl.h>
+#include <sys/file.h>
 
 #include "lib/clock.h"
 #include "lib/file.h"
@@ -45,6 +46,7 @@ struct apply {
 	bool dirty;	    /* the last converge failed: keep trying even without leases */
 	char *last_trouble; /* logged once, not every five seconds */
 	struct loop_timer *expiry, *check;
+	int lock;
 };
 
 static char *state_path(const struct apply *a)
@@ -303,14 +305,44 @@ static void load(struct apply *a)
 	net_goal_expire(&a->state.goal, clock_mono_ms());
 }
 
-int apply_new(struct loop *loop, const struct net_site *site, struct apply **ret_apply,
-	struct error **err)
+/* Two netds with one state would take down each other's work; the lock goes with the process. */
+static int lock_state(struct apply *a, struct error **err)
+{
+	auto_free char *path = xasprintf("%s/lock", a->site->state_dir);
+	int r = file_mkdirs(a->site->state_dir, 0755, err);
+
+	if (r < 0)
+		return r;
+	a->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (a->lock < 0)
+		return error_make(err, -errno, "%s cannot be opened: %s", path, strerror(errno));
+	if (flock(a->lock, LOCK_EX | LOCK_NB) < 0)
+		return error_make(err, -EADDRINUSE, "Another nightclass-netd works in %s already.",
+			a->site->state_dir);
+	return 0;
+}
+
+static void release(struct apply *a)
+{
+	netd_state_done(&a->state);
+	route_close(a->routes);
+	cleanup_close(&a->lock);
+	free(a->nft_loaded);
+	free(a->nft_listing);
+	free(a->last_trouble);
+	free(a);
+}
+
+int apply_new(
+	struct loop *loop, const struct net_site *site, struct apply **ret_apply, struct error **err)
 {
 	struct apply *a = xnew(struct apply);
-	int r = file_mkdirs(site->state_dir, 0755, err);
+	int r = 0;
 
 	a->loop = loop;
 	a->site = site;
+	a->lock = -1;
+	r = lock_state(a, err);
 	if (r == 0)
 		r = route_open(site->lan_interface, &a->routes, err);
 	if (r == 0) {
@@ -318,9 +350,7 @@ int apply_new(struct loop *loop, const struct net_site *site, struct apply **ret
 		r = save(a, err);
 	}
 	if (r < 0) {
-		netd_state_done(&a->state);
-		route_close(a->routes);
-		free(a);
+		release(a);
 		return r;
 	}
 	a->expiry = loop_timer_new(loop, on_expiry, a);
@@ -347,12 +377,7 @@ void apply_free(struct apply *a)
 	dnsmasq_free(a->dnsmasq);
 	loop_timer_free(a->expiry);
 	loop_timer_free(a->check);
-	route_close(a->routes);
-	netd_state_done(&a->state);
-	free(a->nft_loaded);
-	free(a->nft_listing);
-	free(a->last_trouble);
-	free(a);
+	release(a);
 }
 
 /* --- requests */

@@ -252,6 +252,7 @@ static void serve(struct connection *c)
 {
 	char *end = NULL;
 
+	flush(c);
 	while (!c->busy && !c->out.len && c->in.len &&
 		(end = memchr(c->in.text, '\n', c->in.len))) {
 		size_t len = (size_t)(end - c->in.text);
