@@ -13,7 +13,7 @@ const LOOK_EVERY_MS = 30000;
 const GATHER_MS = 250;
 
 const at = (id) => document.getElementById(id);
-let session = null; // {abort, seq, events, timer, again, regular, drawing}
+let session = null; // {abort, seq, events, timer, again, regular, drawing, forbidden}
 
 function setLink(state, text) {
 	const chip = at('link');
@@ -36,27 +36,33 @@ function askForToken(reason) {
 	at('token').focus();
 }
 
-async function lookAll() {
+async function lookAll(mine) {
 	const [lab, labs, pcs, clusters, joins] = await Promise.all([
-		get('/lab'), get('/labs'), get('/pcs'), get('/clusters').catch(forbiddenIsEmpty),
-		get('/joins').catch(forbiddenIsEmpty),
+		get('/lab'), get('/labs'), get('/pcs'), getIfAllowed(mine, '/clusters'), getIfAllowed(mine, '/joins'),
 	]);
 	return {
-		lab, night: lab.night || null, labs: labs.items, pcs: pcs.items, clusters: clusters.items,
-		joins: joins.items,
+		lab, night: lab.night || null, labs: labs.items, pcs: pcs.items, clusters: clusters || [],
+		joins: joins || (lab.join ? [lab.join] : []),
 	};
 }
 
-// A viewer may not see everything; what is not shown to this role is just not there.
-function forbiddenIsEmpty(error) {
-	if (error instanceof Refused && error.status === 403)
-		return {items: []};
-	throw error;
+// A viewer may not see everything: null then, and it is not asked for again.
+async function getIfAllowed(mine, path) {
+	if (mine.forbidden.has(path))
+		return null;
+	try {
+		return (await get(path)).items;
+	} catch (error) {
+		if (!(error instanceof Refused && error.status === 403))
+			throw error;
+		mine.forbidden.add(path);
+		return null;
+	}
 }
 
 async function look(mine) {
 	try {
-		const tonight = await lookAll();
+		const tonight = await lookAll(mine);
 		if (mine !== session)
 			return;
 		showTonight(tonight);
@@ -144,7 +150,7 @@ function start() {
 	at('forget').hidden = false;
 	at('loading').hidden = false;
 	setLink('connecting', 'Connecting');
-	session = {abort: new AbortController(), seq: 0, events: [], timer: null, again: false};
+	session = {abort: new AbortController(), seq: 0, events: [], timer: null, again: false, forbidden: new Set()};
 	const mine = session;
 	mine.regular = setInterval(() => lookSoon(mine), LOOK_EVERY_MS);
 	follow(mine);

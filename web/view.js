@@ -156,13 +156,13 @@ function pcTip(pc) {
 		['Booted in', f.boot_ms ? `${Math.round(f.boot_ms / 1000)} s` : ''],
 		['Desktop last seen', pc.desktop_at ? clock(pc.desktop_at) : ''],
 	]), pc.vms.length ? h('ul', {class: 'plain'}, pc.vms.map((vm) =>
-		h('li', null, `${vm.id}: ${vm.state}, ${vm.ip}, ${vm.mac}${vm.reason ? `, ${vm.reason}` : ''}`))) : null);
+		h('li', null, [vm.id, vm.state, vm.ip, vm.mac, vm.reason].filter(Boolean).join(', ')))) : null);
 }
 
 function vmChip(vm) {
 	return h('li', {class: 'vm', 'data-state': vm.state}, icon(VM_ICONS[vm.state] || 'wait'),
-		h('span', {class: 'vm-name'}, vm.id), h('span', {class: 'vm-ip'}, (vm.ip || '').split('/')[0]),
-		h('span', {class: 'vm-state'}, vm.state));
+		h('span', {class: 'vm-name'}, vm.id), vm.ip ? h('span', {class: 'vm-ip'}, vm.ip.split('/')[0]) : null,
+		vm.state ? h('span', {class: 'vm-state'}, vm.state) : null);
 }
 
 function remark(pc) {
@@ -199,7 +199,8 @@ function vmsByPlace(clusters) {
 
 function ownRoom(t, places) {
 	return {name: t.lab.name, own: true, reachable: true, pcs: t.pcs.map((pc) =>
-		({...pc, vms: places.get(`${t.lab.name}/${pc.name}`) || []})).sort(byName)};
+		({...pc, vms: places.get(`${t.lab.name}/${pc.name}`) || (pc.vms || []).map((id) => ({id}))}))
+		.sort(byName)};
 }
 
 // Another lab shows its hosts only (what it lends); the VMs there are known from our clusters.

@@ -39,8 +39,8 @@ static const struct show_column lab_columns[] = {
 	{"name", "name", SHOW_TEXT},
 	{"reachable", "reachable", SHOW_STATE},
 	{"url", "url", SHOW_TEXT},
-	{"PCs", "seen.pcs", SHOW_STATES},
-	{"night ends", "seen.night.ends", SHOW_TIME},
+	{"hosts", "seen.hosts", SHOW_COUNT},
+	{"night", "seen.night.state", SHOW_STATE},
 	{"seen", "seen_at", SHOW_AGE},
 };
 
@@ -56,8 +56,8 @@ static int show_lab_document(struct cli *cli, const json_t *lab)
 	static const struct show_column rows[] = {
 		{"Name", "name", SHOW_TEXT},
 		{"URL", "url", SHOW_TEXT},
-		{"LAN address", "lan_address", SHOW_TEXT},
-		{"Uplink address", "uplink_address", SHOW_TEXT},
+		{"LAN", "lan", SHOW_TEXT},
+		{"Uplink address", "uplink", SHOW_TEXT},
 		{"LAN address", "addresses.lan", SHOW_TEXT},
 		{"Uplink address", "addresses.uplink", SHOW_TEXT},
 		{"Cluster network", "cluster_net", SHOW_TEXT},
@@ -67,6 +67,13 @@ static int show_lab_document(struct cli *cli, const json_t *lab)
 		{"Join", "join.id", SHOW_TEXT},
 		{"Join state", "join.state", SHOW_STATE},
 	};
+	static const struct show_column hosts[] = {
+		{"host", "pc", SHOW_TEXT},
+		{"CPUs", "cpus", SHOW_TEXT},
+		{"free", "free_cpus", SHOW_TEXT},
+		{"MiB", "memory_mib", SHOW_TEXT},
+		{"free", "free_memory_mib", SHOW_TEXT},
+	};
 	static const struct show_column peers[] = {
 		{"name", "name", SHOW_TEXT},
 		{"reachable", "reachable", SHOW_STATE},
@@ -74,6 +81,7 @@ static int show_lab_document(struct cli *cli, const json_t *lab)
 	};
 	show_one(cli, lab, "name", rows, ARRAY_LEN(rows));
 	show_part(cli, "Peers", json_object_get(lab, "peers"), peers, ARRAY_LEN(peers));
+	show_part(cli, "Hosts it lends", json_object_get(lab, "hosts"), hosts, ARRAY_LEN(hosts));
 	return 0;
 }
 
@@ -271,6 +279,12 @@ int pc_edit(struct cli *cli, struct error **err)
 	if (json_object_size(body) == 0)
 		return error_make(
 			err, -EINVAL, "say what to change: --mac, --address, --seat or --probe");
+	return each_pc(cli, "PATCH", body, err);
+}
+
+int pc_release(struct cli *cli, struct error **err)
+{
+	auto_json json_t *body = json_pack("{s:b}", "release", 1);
 	return each_pc(cli, "PATCH", body, err);
 }
 

@@ -69,6 +69,8 @@ const struct cli_verb cli_verbs[] = {
 	{"pc", "edit", "HOSTLIST", 1, 1, 0, pc_edit, "changes what is known of PCs",
 		OPTIONS({0, "mac", "MAC", false, "of the network card it boots from"},
 			{0, "address", "IP", false, "the address reserved for it"}, SEAT, PROBE)},
+	{"pc", "release", "HOSTLIST", 1, 1, 0, pc_release,
+		"takes PCs out of state exception, once a person has seen to them", NULL},
 
 	{"image", "list", "", 0, 0, 0, image_list, "lists the images", NULL},
 	{"image", "show", "NAME", 1, 1, 0, image_show, "shows one image", NULL},

@@ -27,10 +27,10 @@ void cli_completion_bash(FILE *out);
 /* The verbs, by file: nodes.c (lab, pc, token), image.c, cluster.c (and join), night.c, run.c,
  * event.c, local.c. */
 cli_verb_fn lab_list, lab_show, lab_add, lab_remove, pc_list, pc_show, pc_add, pc_remove, pc_edit,
-	image_list, image_show, image_import, image_delete, image_build, cluster_list, cluster_show,
-	cluster_create, cluster_delete, join_list, join_show, join_create, join_delete, night_list,
-	night_show, night_start, night_end, run_program, run_list, run_show, run_follow, event_list,
-	event_follow, token_list, token_create, token_delete, config_check, config_list,
-	completion_bash, help_text;
+	pc_release, image_list, image_show, image_import, image_delete, image_build, cluster_list,
+	cluster_show, cluster_create, cluster_delete, join_list, join_show, join_create,
+	join_delete, night_list, night_show, night_start, night_end, run_program, run_list,
+	run_show, run_follow, event_list, event_follow, token_list, token_create, token_delete,
+	config_check, config_list, completion_bash, help_text;
 
 #endif

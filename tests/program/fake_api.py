@@ -33,13 +33,13 @@ def pc(number, state, **more):
     return {"name": "pc%d" % number, "seat": "row %d, seat %d" % ((number - 1) // 4 + 1, (number - 1) % 4 + 1),
             "mac": "52:54:00:71:00:%02x" % number, "address": "10.71.0.%d" % (10 + number), "probe": "",
             "state": state, "since": stamp(-140 * number), "deadline": None, "reason": "", "facts": facts,
-            "images": [], "desktop_at": stamp(-7200), "vms": [], **more}
+            "images": [], "desktop_at": stamp(-7200), "vms": [], "reported_at": stamp(-4), **more}
 
 
 def vm(cluster, number, lab, on, state, **more):
     net = 1 if lab == "north" else 2
     return {"id": "%s-%03d" % (cluster, number), "number": number, "lab": lab, "pc": on,
-            "mac": "52:4e:43:0%d:00:%02x" % (net, number), "ip": "10.80.%d.%d/24" % (net, 9 + number),
+            "mac": "52:4e:43:0%d:00:%02x" % (net, number), "ip": "10.80.%d.%d" % (net, 9 + number),
             "state": state, "reason": "", "ready_ms": 37200 if state == "ready" else 0, **more}
 
 
@@ -69,10 +69,12 @@ def sample():
                          "nft add rule inet nightclass post ip saddr 10.80.1.0/24 ip daddr != 10.80.0.0/16 masquerade"]}
     hosts = [{"pc": "pc%d" % i, "cpus": 4, "memory_mib": 8192, "free_cpus": 2, "free_memory_mib": 4096, "images": []}
              for i in (1, 2, 3)]
-    labs = [{"name": "south", "url": "https://10.70.0.2:8443", "reachable": True, "seen_at": stamp(-3), "missed": 0,
+    own = {"name": "north", "self": True, "url": "", "reachable": True, "seen": None, "seen_at": None}
+    labs = [{"name": "south", "self": False, "url": "https://10.70.0.2:8443", "reachable": True,
+             "seen_at": stamp(-3),
              "seen": {"name": "south", "version": 1, "uplink": "10.70.0.2", "lan": "10.72.0.1/24",
                       "cluster_net": "10.80.0.0/12", "night": {"state": "running", "ends_s": 16000}, "hosts": hosts}},
-            {"name": "east", "url": "https://10.70.0.3:8443", "reachable": False, "seen_at": stamp(-900), "missed": 9,
+            {"name": "east", "self": False, "url": "https://10.70.0.3:8443", "reachable": False, "seen_at": stamp(-900),
              "seen": None}]
     cluster = {"name": "alice", "owner": "alice", "home": "north", "n": 8, "image": "ab" * 32, "image_name": "mpi",
                "revision": 1, "cpus": 1, "memory_mib": 512, "policy": "spread", "join": "join-ab12",
@@ -92,17 +94,19 @@ def sample():
               for i, (k, s, t) in enumerate(words)]
     images = [{"name": "mpi", "revision": 1, "digest": "ab" * 32, "size": 1 << 30, "stored": 180 << 20,
                "created": stamp(-86400)}]
-    return {"lab": {"name": "north", "lan_address": "10.71.0.1/24", "uplink_address": "10.70.0.1", "night": night,
-                    "pcs": {"hosting": 3, "host": 1}, "join": {"id": "join-ab12", "state": "committed"},
+    return {"lab": {"name": "north", "version": "0.1.0", "now": stamp(),
+                    "addresses": {"lan": "10.71.0.1/24", "uplink": "10.70.0.1"}, "cluster_net": "10.80.0.0/12",
+                    "night": night, "pcs": {"hosting": 3, "host": 1}, "join": join,
                     "peers": [{"name": "south", "url": "https://10.70.0.2:8443", "reachable": True}]},
-            "labs": labs, "pcs": pcs, "images": images, "clusters": [cluster, small], "joins": [join],
+            "labs": [own] + labs, "pcs": pcs, "images": images, "clusters": [cluster, small], "joins": [join],
             "nights": [night], "runs": [], "tokens": [{"name": "admin", "role": "admin", "expires": None}],
             "events": events}
 
 
 def empty():
     """A lab server a minute after its installation."""
-    return {**sample(), "lab": {"name": "north", "night": None, "pcs": {}, "join": None, "peers": []}, "labs": [],
+    return {**sample(), "lab": {"name": "north", "now": stamp(), "night": None, "pcs": {}, "join": None, "peers": []},
+            "labs": [],
             "pcs": [], "clusters": [], "joins": [], "nights": [], "images": [], "events": []}
 
 
@@ -120,6 +124,7 @@ class FakeApi:
         self.data = data if data is not None else sample()
         self.uploads, self.imports, self.requests = {}, {}, []
         self.token, self.broken = "good", None      # broken: status that every answer gets
+        self.forbidden = ()                          # nouns that this token's role may not see
         self.cluster_ends, self.import_ends, self.output, self.exit_code = "ready", ("done", ""), b"", 0
         self.drop_pieces = 0                         # so many PUTs are answered by a closed connection
         self.changed = threading.Condition()
@@ -198,7 +203,10 @@ class RequestHandler(BaseHTTPRequestHandler):
                 raise Problem(self.fake.broken, "The store cannot be read.")
             if self.headers.get("Authorization") != "Bearer %s" % self.fake.token:
                 raise Problem(401, "This token is not known.")
-            self.api(path[len("/api/v1/"):].split("/"))
+            words = path[len("/api/v1/"):].split("/")
+            if words[0] in self.fake.forbidden:
+                raise Problem(403, "This needs the role operator.")
+            self.api(words)
         except Problem as problem:
             self.answer(problem.status, problem.body, "application/problem+json")
         except (BrokenPipeError, ConnectionResetError):

@@ -115,7 +115,7 @@ def test_colour_is_for_terminals_only(cli):
 
 def test_every_show_shows(cli):
     assert "OptiPlex 7090" in cli("pc", "show", "pc1").out
-    assert re.search(r"alice-005 +ready +10\.80\.2\.14/24 +52:4e:43:02:00:05 +south +pc1 +37\.2 s",
+    assert re.search(r"alice-005 +ready +10\.80\.2\.14 +52:4e:43:02:00:05 +south +pc1 +37\.2 s",
                      cli("cluster", "show", "alice").out)
     assert "nft add rule inet nightclass" in cli("join", "show", "join-ab12").out
     assert "did not ask for its boot script" in cli("night", "show").out
@@ -188,6 +188,8 @@ def test_host_lists_go_on_after_a_failure(cli, api):
     assert [pc["name"] for pc in api.data["pcs"]][:2] == ["pc1", "pc4"]
     cli("pc", "edit", "pc[4-5]", "--seat", "window")
     assert [pc["seat"] for pc in api.data["pcs"][1:3]] == ["window", "window"]
+    cli("pc", "release", "pc7")
+    assert json.loads(api.requests[-1][2]) == {"release": True}
     cli("pc", "remove", "pc[50-51]", expect=NOT_FOUND)
     cli("pc", "remove", "pc[5-", expect=USAGE)
 
@@ -427,7 +429,7 @@ def complete(cli, *words):
 
 def test_completion(cli):
     assert complete(cli, "cl") == ["cluster"]
-    assert complete(cli, "-o", "json", "pc", "") == ["list", "show", "add", "remove", "edit"]
+    assert complete(cli, "-o", "json", "pc", "") == ["list", "show", "add", "remove", "edit", "release"]
     assert "--memory" in complete(cli, "cluster", "create", "--")
     assert complete(cli, "pc", "show", "pc1") == ["pc1", "pc10"]
     assert complete(cli, "pc", "list", "-o", "") == ["table", "json", "name"]

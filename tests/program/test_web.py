@@ -133,6 +133,16 @@ def test_the_whole_controller_is_tried_to_be_markup(page, api):
     assert "owned" not in page.eval("document.title")
 
 
+def test_a_viewer_sees_what_a_viewer_may(page, api):
+    api.forbidden = ("clusters", "joins")
+    shown(page, api)
+    assert "alice-001" in page.text(".seat") and "committed" in page.text("#join")
+    api.event("pc.state", "pc/pc1", "again")
+    page.wait("document.querySelector('.events li:first-child').innerText.includes('again')")
+    page.wait("!document.querySelector('#tonight').hidden")
+    assert len([path for _, path, _ in api.requests if path.endswith("/joins")]) == 1, "asked again for what is forbidden"
+
+
 # ---- live
 
 def test_an_event_changes_the_page_without_a_reload(page, api):
