@@ -137,9 +137,9 @@ def test_a_viewer_sees_what_a_viewer_may(page, api):
     api.forbidden = ("clusters", "joins")
     shown(page, api)
     assert "alice-001" in page.text(".seat") and "committed" in page.text("#join")
-    api.event("pc.state", "pc/pc1", "again")
-    page.wait("document.querySelector('.events li:first-child').innerText.includes('again')")
-    page.wait("!document.querySelector('#tonight').hidden")
+    api.data["pcs"][9]["state"] = "waking"
+    api.event("pc.state", "pc/pc10", "desktop -> waking")
+    page.wait("document.querySelectorAll('.seat')[9].dataset.state === 'waking'")
     assert len([path for _, path, _ in api.requests if path.endswith("/joins")]) == 1, "asked again for what is forbidden"
 
 
