@@ -63,7 +63,7 @@ static void add_dns(struct buf *b, const struct net_site *site, const struct net
 		buf_adds(b, "port=0\n");
 		return;
 	}
-	buf_adds(b, "port=53\nno-hosts\nno-resolv\nno-poll\n");
+	buf_adds(b, "port=53\ndomain-needed\n");
 	add_file(b, "addn-hosts", dnsmasq_names_path(site));
 	if (site->dns.host)
 		add_address(b, "server=", site->dns, "\n");
@@ -137,6 +137,8 @@ char *dnsmasq_render(const struct net_site *site, const struct net_goal *goal)
 		return NULL;
 	buf_adds(&b, "# Written by nightclass-netd; changes are overwritten.\n");
 	buf_addf(&b, "interface=%s\nexcept-interface=lo\nbind-interfaces\n", site->lan_interface);
+	/* a PC cannot name itself: it could take a VM's name */
+	buf_adds(&b, "no-hosts\nno-resolv\nno-poll\ndhcp-ignore-names\n");
 	add_dns(&b, site, goal);
 	add_file(&b, "dhcp-leasefile", dnsmasq_lease_path(site));
 	add_file(&b, "pid-file", dnsmasq_pid_path(site));

@@ -53,6 +53,8 @@ static bool interface_ok(const char *name)
 		       len;
 }
 
+static const char path_rule[] = "must be an absolute path without blanks, quotes, commas or '#'.";
+
 static bool path_ok(const char *path)
 {
 	return path[0] == '/' && text_ok(path, 4000) && !strpbrk(path, "#\"\\, ");
@@ -128,10 +130,10 @@ static int judge(struct netd_conf *conf, struct error **err)
 		return error_field(err, -EINVAL, "lan_address",
 			"\"lan_address\" must be the lab server's address like 10.71.0.1/24, not a "
 			"network.");
-	if (!path_ok(site->state_dir) || !path_ok(site->tftp_root))
-		return error_field(err, -EINVAL,
-			path_ok(site->state_dir) ? "tftp_root" : "state_dir",
-			"A path must be absolute, without blanks, quotes, commas or '#'.");
+	if (!path_ok(site->state_dir))
+		return error_field(err, -EINVAL, "state_dir", "\"state_dir\" %s", path_rule);
+	if (!path_ok(site->tftp_root))
+		return error_field(err, -EINVAL, "tftp_root", "\"tftp_root\" %s", path_rule);
 	if (log_level_parse(conf->level, &conf->log_level) < 0)
 		return error_field(err, -EINVAL, "log_level",
 			"\"log_level\" must be error, warning, notice, info or debug.");
