@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* nightclass.conf: one table of keys, from which reading, `nightclass config check` and the manual come.
+/* nightclass.conf: one table of keys, from which reading, `nightclass config check` and the manual
+ * come.
  *
- * Everything is checked here, once: what stands in struct config afterwards is usable as it is. Defaults that
- * follow from other keys (boot_dir under state_dir) are filled in after the file was read. */
+ * Everything is checked here, once: what stands in struct config afterwards is usable as it is.
+ * Defaults that follow from other keys (boot_dir under state_dir) are filled in after the file was
+ * read. */
 #include "controller/config.h"
 
 #include "lib/log.h"
@@ -18,10 +20,12 @@ static int set_text(void *out, const char *value)
 static int set_probe(const char *value, void *out, struct error **err)
 {
 	uint64_t port = 0;
-	bool ok = strcmp(value, "ping") == 0 || strcmp(value, "agent") == 0 || strcmp(value, "none") == 0 ||
-		(str_starts(value, "tcp:") && uint_parse(value + 4, 1, 65535, &port) == 0);
+	bool ok = strcmp(value, "ping") == 0 || strcmp(value, "agent") == 0 ||
+		  strcmp(value, "none") == 0 ||
+		  (str_starts(value, "tcp:") && uint_parse(value + 4, 1, 65535, &port) == 0);
 	if (!ok)
-		return error_make(err, -EINVAL, "\"%s\" is no probe; write ping, tcp:PORT, agent or none", value);
+		return error_make(err, -EINVAL,
+			"\"%s\" is no probe; write ping, tcp:PORT, agent or none", value);
 	return set_text(out, value);
 }
 
@@ -48,7 +52,8 @@ static int set_log_level(const char *value, void *out, struct error **err)
 	enum log_level level;
 	if (log_level_parse(value, &level) < 0)
 		return error_make(err, -EINVAL,
-			"\"%s\" is no log level; write error, warning, notice, info or debug", value);
+			"\"%s\" is no log level; write error, warning, notice, info or debug",
+			value);
 	return set_text(out, value);
 }
 
@@ -62,8 +67,11 @@ static int set_connections(const char *value, void *out, struct error **err)
 }
 
 #define KEY(sect, name, setter, member, req, def, text)                                            \
-	{.section = (sect), .key = (name), .set = (setter), .offset = offsetof(struct config, member), \
-		.required = (req), .fallback = (def), .help = (text)}
+	{                                                                                          \
+		.section = (sect), .key = (name), .set = (setter),                                 \
+		.offset = offsetof(struct config, member), .required = (req), .fallback = (def),   \
+		.help = (text)                                                                     \
+	}
 #define LAB(name, setter, member, req, def, text) KEY("lab", name, setter, member, req, def, text)
 #define SELF(name, setter, def, text) KEY("controller", #name, setter, name, false, def, text)
 
@@ -84,13 +92,18 @@ const struct conf_key config_keys[] = {
 	SELF(listen, set_listen, "0.0.0.0", "addresses to listen on, separated by commas"),
 	SELF(netd_socket, conf_set_path, "/run/nightclass/netd.sock", "socket of nightclass-netd"),
 	SELF(log_level, set_log_level, "info", "error, warning, notice, info or debug"),
-	SELF(wake_timeout, conf_set_duration, "5m", "how long a PC may take from the magic packet to its boot"),
-	SELF(host_boot_timeout, conf_set_duration, "10m", "how long a host may take from its boot script to us"),
-	SELF(return_timeout, conf_set_duration, "10m", "how long a PC may take back to its desktop"),
-	SELF(grace, conf_set_duration, "60s", "how long a VM may take to shut down before it is destroyed"),
+	SELF(wake_timeout, conf_set_duration, "5m",
+		"how long a PC may take from the magic packet to its boot"),
+	SELF(host_boot_timeout, conf_set_duration, "10m",
+		"how long a host may take from its boot script to us"),
+	SELF(return_timeout, conf_set_duration, "10m",
+		"how long a PC may take back to its desktop"),
+	SELF(grace, conf_set_duration, "60s",
+		"how long a VM may take to shut down before it is destroyed"),
 	SELF(boot_lease, conf_set_duration, "2m", "how long PXE answers outlive this controller"),
 	SELF(connections, set_connections, "4096", "connections at once, in all"),
-	SELF(connections_per_address, set_connections, "64", "connections at once from one address"),
+	SELF(connections_per_address, set_connections, "64",
+		"connections at once from one address"),
 };
 const size_t config_n_keys = ARRAY_LEN(config_keys);
 

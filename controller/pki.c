@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The certificate authority of one lab, by GnuTLS.
  *
- * A school has no PKI, so the controller makes its own at first start and everybody pins it: hosts by the digest
- * on their kernel command line, other labs and people by the PEM file. The CA's key never leaves its 0600 file.
- * A CA that cannot be read is never replaced, because that would lock everybody out; the administrator decides.
+ * A school has no PKI, so the controller makes its own at first start and everybody pins it: hosts
+ * by the digest on their kernel command line, other labs and people by the PEM file. The CA's key
+ * never leaves its 0600 file. A CA that cannot be read is never replaced, because that would lock
+ * everybody out; the administrator decides.
  *
- * The server's certificate is derived: whenever names, CA or remaining time do not fit it is made anew. No
- * certificate has a beginning after 1970, because a PC whose clock battery died must still get in; the end is
- * what limits, and the end of a host's certificate is checked against the controller's own clock (auth.c). */
+ * The server's certificate is derived: whenever names, CA or remaining time do not fit it is made
+ * anew. No certificate has a beginning after 1970, because a PC whose clock battery died must still
+ * get in; the end is what limits, and the end of a host's certificate is checked against the
+ * controller's own clock (auth.c). */
 #include "controller/pki.h"
 
 #include <gnutls/crypto.h>
@@ -83,6 +85,17 @@ static void fingerprint(gnutls_x509_crt_t crt, char ret_text[SHA256_TEXT])
 	sha256_format(&digest, ret_text);
 }
 
+int pki_key_id(gnutls_x509_crt_t certificate, char ret_key_id[SHA256_TEXT])
+{
+	struct sha256 id;
+	size_t len = sizeof(id.b);
+	if (gnutls_x509_crt_get_key_id(certificate, GNUTLS_KEYID_USE_SHA256, id.b, &len) < 0 ||
+		len != sizeof(id.b))
+		return -EINVAL;
+	sha256_format(&id, ret_key_id);
+	return 0;
+}
+
 static int new_key(gnutls_x509_privkey_t *ret_key, char **ret_pem, struct error **err)
 {
 	gnutls_x509_privkey_t key;
@@ -90,10 +103,11 @@ static int new_key(gnutls_x509_privkey_t *ret_key, char **ret_pem, struct error 
 	int code = gnutls_x509_privkey_init(&key);
 	if (code < 0)
 		return tls_error(err, code, "new key");
-	code = gnutls_x509_privkey_generate(key, GNUTLS_PK_ECDSA,
-		GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0);
+	code = gnutls_x509_privkey_generate(
+		key, GNUTLS_PK_ECDSA, GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0);
 	if (code >= 0)
-		code = gnutls_x509_privkey_export2_pkcs8(key, GNUTLS_X509_FMT_PEM, NULL, GNUTLS_PKCS_PLAIN, &out);
+		code = gnutls_x509_privkey_export2_pkcs8(
+			key, GNUTLS_X509_FMT_PEM, NULL, GNUTLS_PKCS_PLAIN, &out);
 	if (code < 0) {
 		gnutls_x509_privkey_deinit(key);
 		return tls_error(err, code, "new key");
@@ -117,8 +131,8 @@ static int crt_begin(gnutls_x509_crt_t *ret_crt, const char *name, int64_t not_a
 		(code = gnutls_x509_crt_set_serial(crt, serial, sizeof(serial))) < 0 ||
 		(code = gnutls_x509_crt_set_activation_time(crt, 0)) < 0 ||
 		(code = gnutls_x509_crt_set_expiration_time(crt, (time_t)not_after)) < 0 ||
-		(code = gnutls_x509_crt_set_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, name,
-			 (unsigned)strlen(name))) < 0) {
+		(code = gnutls_x509_crt_set_dn_by_oid(
+			 crt, GNUTLS_OID_X520_COMMON_NAME, 0, name, (unsigned)strlen(name))) < 0) {
 		gnutls_x509_crt_deinit(crt);
 		return code;
 	}
@@ -147,7 +161,8 @@ static int crt_sign(gnutls_x509_crt_t crt, gnutls_x509_crt_t ca, gnutls_x509_pri
 
 static int make_ca(const char *dir, const char *lab, struct pki *pki, struct error **err)
 {
-	auto_free char *key_path = xasprintf("%s/ca.key", dir), *crt_path = xasprintf("%s/ca.pem", dir);
+	auto_free char *key_path = xasprintf("%s/ca.key", dir),
+		       *crt_path = xasprintf("%s/ca.pem", dir);
 	auto_free char *name = xasprintf("Nightclass CA of lab %s", lab), *key_pem = NULL;
 	int r = new_key(&pki->ca_key, &key_pem, err);
 	if (r < 0)
@@ -198,7 +213,8 @@ static int load_pair(const char *crt_pem_text, const char *key_pem_text, gnutls_
 
 static int open_ca(const char *dir, const char *lab, struct pki *pki, struct error **err)
 {
-	auto_free char *crt_path = xasprintf("%s/ca.pem", dir), *key_path = xasprintf("%s/ca.key", dir);
+	auto_free char *crt_path = xasprintf("%s/ca.pem", dir),
+		       *key_path = xasprintf("%s/ca.key", dir);
 	auto_free char *key_text = NULL;
 	if (access(crt_path, F_OK) != 0 && errno == ENOENT)
 		return make_ca(dir, lab, pki, err);
@@ -211,7 +227,8 @@ static int open_ca(const char *dir, const char *lab, struct pki *pki, struct err
 	gnutls_memset(key_text, 0, strlen(key_text));
 	if (code < 0)
 		return error_make(err, -EIO,
-			"%s and ca.key: %s; put them back from a backup, or remove both to begin with a new CA that every "
+			"%s and ca.key: %s; put them back from a backup, or remove both to begin "
+			"with a new CA that every "
 			"lab and person has to learn anew",
 			crt_path, gnutls_strerror(code));
 	return 0;
@@ -219,10 +236,11 @@ static int open_ca(const char *dir, const char *lab, struct pki *pki, struct err
 
 static int add_names(gnutls_x509_crt_t crt, const char *lab, const struct strings *addresses)
 {
-	int code = gnutls_x509_crt_set_subject_alt_name(crt, GNUTLS_SAN_DNSNAME, lab, (unsigned)strlen(lab), 0);
+	int code = gnutls_x509_crt_set_subject_alt_name(
+		crt, GNUTLS_SAN_DNSNAME, lab, (unsigned)strlen(lab), 0);
 	if (code >= 0)
-		code = gnutls_x509_crt_set_subject_alt_name(crt, GNUTLS_SAN_DNSNAME, "localhost", 9,
-			GNUTLS_FSAN_APPEND);
+		code = gnutls_x509_crt_set_subject_alt_name(
+			crt, GNUTLS_SAN_DNSNAME, "localhost", 9, GNUTLS_FSAN_APPEND);
 	vec_each (char *, text, addresses) {
 		struct ip4 address;
 		if (code < 0)
@@ -231,28 +249,30 @@ static int add_names(gnutls_x509_crt_t crt, const char *lab, const struct string
 			continue;
 		uint8_t b[4] = {(uint8_t)(address.host >> 24), (uint8_t)(address.host >> 16),
 			(uint8_t)(address.host >> 8), (uint8_t)address.host};
-		code = gnutls_x509_crt_set_subject_alt_name(crt, GNUTLS_SAN_IPADDRESS, b, sizeof(b),
-			GNUTLS_FSAN_APPEND);
+		code = gnutls_x509_crt_set_subject_alt_name(
+			crt, GNUTLS_SAN_IPADDRESS, b, sizeof(b), GNUTLS_FSAN_APPEND);
 	}
 	return code;
 }
 
-static int make_server(const char *dir, const char *lab, const struct strings *addresses, struct pki *pki,
-	struct error **err)
+static int make_server(const char *dir, const char *lab, const struct strings *addresses,
+	struct pki *pki, struct error **err)
 {
-	auto_free char *crt_path = xasprintf("%s/server.pem", dir), *key_path = xasprintf("%s/server.key", dir);
+	auto_free char *crt_path = xasprintf("%s/server.pem", dir),
+		       *key_path = xasprintf("%s/server.key", dir);
 	gnutls_x509_privkey_t key = NULL;
 	gnutls_x509_crt_t crt = NULL;
 	int r = new_key(&key, &pki->key, err);
 	if (r < 0)
 		return r;
 	int code = crt_begin(&crt, lab, clock_wall() + (int64_t)SERVER_DAYS * DAY);
-	if (code >= 0 &&
-		((code = gnutls_x509_crt_set_key(crt, key)) < 0 ||
-			(code = gnutls_x509_crt_set_basic_constraints(crt, 0, -1)) < 0 ||
-			(code = gnutls_x509_crt_set_key_usage(crt, GNUTLS_KEY_DIGITAL_SIGNATURE)) < 0 ||
-			(code = gnutls_x509_crt_set_key_purpose_oid(crt, GNUTLS_KP_TLS_WWW_SERVER, 0)) < 0 ||
-			(code = add_names(crt, lab, addresses)) < 0))
+	if (code >= 0 && ((code = gnutls_x509_crt_set_key(crt, key)) < 0 ||
+				 (code = gnutls_x509_crt_set_basic_constraints(crt, 0, -1)) < 0 ||
+				 (code = gnutls_x509_crt_set_key_usage(
+					  crt, GNUTLS_KEY_DIGITAL_SIGNATURE)) < 0 ||
+				 (code = gnutls_x509_crt_set_key_purpose_oid(
+					  crt, GNUTLS_KP_TLS_WWW_SERVER, 0)) < 0 ||
+				 (code = add_names(crt, lab, addresses)) < 0))
 		r = tls_error(err, code, "server certificate");
 	if (r >= 0 && (code = crt_sign(crt, pki->ca, pki->ca_key)) < 0)
 		r = tls_error(err, code, "server certificate");
@@ -270,13 +290,17 @@ static int make_server(const char *dir, const char *lab, const struct strings *a
 }
 
 /* Does the certificate still do: our CA's, long enough, for exactly these names? */
-static bool server_fits(gnutls_x509_crt_t crt, const char *lab, const struct strings *addresses, struct pki *pki)
+static bool server_fits(
+	gnutls_x509_crt_t crt, const char *lab, const struct strings *addresses, struct pki *pki)
 {
 	if (gnutls_x509_crt_get_expiration_time(crt) < clock_wall() + (int64_t)RENEW_DAYS * DAY ||
-		!gnutls_x509_crt_check_issuer(crt, pki->ca) || !gnutls_x509_crt_check_hostname(crt, lab))
+		!gnutls_x509_crt_check_issuer(crt, pki->ca) ||
+		!gnutls_x509_crt_check_hostname(crt, lab))
 		return false;
 	unsigned status = 0;
-	if (gnutls_x509_crt_verify(crt, &pki->ca, 1, GNUTLS_VERIFY_DISABLE_TIME_CHECKS, &status) < 0 || status)
+	if (gnutls_x509_crt_verify(crt, &pki->ca, 1, GNUTLS_VERIFY_DISABLE_TIME_CHECKS, &status) <
+			0 ||
+		status)
 		return false;
 	size_t n = 2;
 	vec_each (char *, text, addresses) {
@@ -290,13 +314,14 @@ static bool server_fits(gnutls_x509_crt_t crt, const char *lab, const struct str
 	char name[256];
 	size_t len = sizeof(name);
 	return gnutls_x509_crt_get_subject_alt_name(crt, (unsigned)n, name, &len, NULL) ==
-		GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE;
+	       GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE;
 }
 
-static int open_server(const char *dir, const char *lab, const struct strings *addresses, struct pki *pki,
-	struct error **err)
+static int open_server(const char *dir, const char *lab, const struct strings *addresses,
+	struct pki *pki, struct error **err)
 {
-	auto_free char *crt_path = xasprintf("%s/server.pem", dir), *key_path = xasprintf("%s/server.key", dir);
+	auto_free char *crt_path = xasprintf("%s/server.pem", dir),
+		       *key_path = xasprintf("%s/server.key", dir);
 	auto_free char *chain = NULL, *key_text = NULL;
 	gnutls_x509_crt_t crt = NULL;
 	gnutls_x509_privkey_t key = NULL;
@@ -315,8 +340,8 @@ static int open_server(const char *dir, const char *lab, const struct strings *a
 	return 0;
 }
 
-int pki_open(const char *dir, const char *lab, const struct strings *addresses, struct pki **ret_pki,
-	struct error **err)
+int pki_open(const char *dir, const char *lab, const struct strings *addresses,
+	struct pki **ret_pki, struct error **err)
 {
 	struct pki *pki = xnew(struct pki);
 	int r = file_mkdirs(dir, 0700, err);
@@ -374,8 +399,8 @@ static int sign_request(struct pki *pki, gnutls_x509_crq_t crq, const char *pc, 
 	return 0;
 }
 
-int pki_sign(struct pki *pki, const char *csr_pem, const char *pc, int64_t not_after, char **ret_pem,
-	char ret_fingerprint[SHA256_TEXT], struct error **err)
+int pki_sign(struct pki *pki, const char *csr_pem, const char *pc, int64_t not_after,
+	char **ret_pem, char ret_key_id[SHA256_TEXT], struct error **err)
 {
 	gnutls_datum_t text = datum(csr_pem);
 	gnutls_x509_crq_t crq;
@@ -385,15 +410,16 @@ int pki_sign(struct pki *pki, const char *csr_pem, const char *pc, int64_t not_a
 	int code = gnutls_x509_crq_import(crq, &text, GNUTLS_X509_FMT_PEM);
 	if (code >= 0)
 		code = gnutls_x509_crq_verify(crq, 0);
-	if (code >= 0 && gnutls_x509_crq_get_pk_algorithm(crq, &bits) == GNUTLS_PK_RSA && bits < 2048)
+	if (code >= 0 && gnutls_x509_crq_get_pk_algorithm(crq, &bits) == GNUTLS_PK_RSA &&
+		bits < 2048)
 		code = GNUTLS_E_INSUFFICIENT_SECURITY;
 	if (code >= 0)
 		code = sign_request(pki, crq, pc, not_after, &crt);
 	gnutls_x509_crq_deinit(crq);
 	if (code < 0)
-		return error_field(err, -EINVAL, "csr", "the certificate request cannot be signed: %s",
-			gnutls_strerror(code));
-	fingerprint(crt, ret_fingerprint);
+		return error_field(err, -EINVAL, "csr",
+			"the certificate request cannot be signed: %s", gnutls_strerror(code));
+	pki_key_id(crt, ret_key_id);
 	*ret_pem = crt_pem(crt);
 	gnutls_x509_crt_deinit(crt);
 	return 0;

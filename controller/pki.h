@@ -29,9 +29,12 @@ const char *pki_ca_digest(const struct pki *pki);
 
 /* A certificate for the PC `pc` (CN, client authentication) from the public key of a CSR, until
  * not_after (Unix seconds). What else the CSR asks for is ignored; its self-signature must hold.
- * -EINVAL (field csr) for a bad one. The caller frees ret_pem; ret_fingerprint is the SHA-256 of
- * the DER form. */
+ * -EINVAL (field csr) for a bad one. The caller frees ret_pem. ret_key_id is pki_key_id() of the
+ * key: the same for every certificate of it. */
 int pki_sign(struct pki *pki, const char *csr_pem, const char *pc, int64_t not_after,
-	char **ret_pem, char ret_fingerprint[SHA256_TEXT], struct error **err);
+	char **ret_pem, char ret_key_id[SHA256_TEXT], struct error **err);
+/* SHA-256 (hex) of the public key of a certificate. 0 or -EINVAL. */
+struct gnutls_x509_crt_int;
+int pki_key_id(struct gnutls_x509_crt_int *certificate, char ret_key_id[SHA256_TEXT]);
 
 #endif

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # embed.sh OUTDIR FILE...: writes OUTDIR/embedded.h, one `static const unsigned char NAME[]` per file, where NAME
 # is the path with every other character turned into '_', and an array ends with a NUL that its length
-# (NAME_len) does not count.
+# (NAME_len) does not count. embedded_files[] lists them all: {path, bytes, len}.
 set -eu
 out=$1
 shift
@@ -16,5 +16,11 @@ trap 'rm -f "$tmp"' EXIT
 		od -An -v -tu1 "$file" | tr -s ' \n' ',' | sed 's/^,//; s/,$//'
 		printf ',0};\n__attribute__((unused)) static const size_t %s_len = sizeof(%s) - 1;\n' "$name" "$name"
 	done
+	printf '__attribute__((unused)) static const struct {\n\tconst char *path;\n\tconst unsigned char *bytes;\n\tsize_t len;\n} embedded_files[] = {\n'
+	for file; do
+		name=$(printf %s "$file" | tr -c 'A-Za-z0-9' _)
+		printf '\t{"%s", %s, sizeof(%s) - 1},\n' "$file" "$name" "$name"
+	done
+	printf '};\n'
 } >"$tmp"
 mv "$tmp" "$out/embedded.h"

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Answers on their way out: JSON, text, a file (whole or from a byte on), or a problem.
  *
- * Every answer carries the same few headers that keep a browser from guessing, framing or storing; the page
- * needs nothing beyond its own origin. Files go out by descriptor, so that the plain listener can use sendfile
- * for the host image. Refusals end the connection: what follows them on the wire is not trusted. */
+ * Every answer carries the same few headers that keep a browser from guessing, framing or storing;
+ * the page needs nothing beyond its own origin. Files go out by descriptor, so that the plain
+ * listener can use sendfile for the host image. Refusals end the connection: what follows them on
+ * the wire is not trusted. */
 #include "controller/api/exchange.h"
 
 #include <fcntl.h>
@@ -19,9 +20,10 @@ static void add_common(struct MHD_Response *response, bool boot)
 		{"Referrer-Policy", "no-referrer"},
 		{"Cross-Origin-Opener-Policy", "same-origin"},
 		{"Cross-Origin-Resource-Policy", "same-origin"},
-		{"Content-Security-Policy",
-			"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-			"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"},
+		{"Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src "
+					    "'self'; img-src 'self' data:; "
+					    "connect-src 'self'; base-uri 'none'; form-action "
+					    "'none'; frame-ancestors 'none'"},
 	};
 	if (boot)
 		return;
@@ -33,7 +35,8 @@ static void add_common(struct MHD_Response *response, bool boot)
 enum MHD_Result answer_queue(struct exchange *exchange, int status, struct MHD_Response *response)
 {
 	add_common(response, exchange->conn->listener->boot);
-	enum MHD_Result result = MHD_queue_response(exchange->connection, (unsigned)status, response);
+	enum MHD_Result result =
+		MHD_queue_response(exchange->connection, (unsigned)status, response);
 	MHD_destroy_response(response);
 	exchange->answered = true;
 	return result;
@@ -50,7 +53,8 @@ static int parse_range(const char *header, uint64_t size, uint64_t *ret_from, ui
 	if (!dash || dash == text)
 		return 0;
 	*dash = '\0';
-	if (uint_parse(text, 0, INT64_MAX, &from) < 0 || (dash[1] && uint_parse(dash + 1, 0, INT64_MAX, &to) < 0))
+	if (uint_parse(text, 0, INT64_MAX, &from) < 0 ||
+		(dash[1] && uint_parse(dash + 1, 0, INT64_MAX, &to) < 0))
 		return 0;
 	if (from >= size || to < from)
 		return -ERANGE;
@@ -66,10 +70,12 @@ static enum MHD_Result send_file(struct exchange *exchange, struct api_answer *a
 	if (part < 0) {
 		close(answer->fd);
 		auto_error struct error *err = NULL;
-		error_field(&err, part, "Range", "the file has %llu bytes", (unsigned long long)answer->fd_size);
+		error_field(&err, part, "Range", "the file has %llu bytes",
+			(unsigned long long)answer->fd_size);
 		return answer_problem(exchange, 416, err);
 	}
-	struct MHD_Response *response = MHD_create_response_from_fd_at_offset64(len, answer->fd, from);
+	struct MHD_Response *response =
+		MHD_create_response_from_fd_at_offset64(len, answer->fd, from);
 	if (!response) {
 		close(answer->fd);
 		return MHD_NO;
@@ -98,14 +104,15 @@ enum MHD_Result answer_send(struct exchange *exchange, struct api_answer *answer
 		char *text = answer->body ? json_text(answer->body) : TAKE_PTR(answer->text);
 		size_t len = answer->body ? strlen(text) : answer->text_len;
 		const char *type = answer->body ? "application/json" : answer->content_type;
-		struct MHD_Response *response =
-			MHD_create_response_from_buffer(text ? len : 0, text, MHD_RESPMEM_MUST_FREE);
+		struct MHD_Response *response = MHD_create_response_from_buffer(
+			text ? len : 0, text, MHD_RESPMEM_MUST_FREE);
 		if (type)
 			MHD_add_response_header(response, "Content-Type", type);
 		if (answer->location)
 			MHD_add_response_header(response, "Location", answer->location);
 		if (answer->header_name)
-			MHD_add_response_header(response, answer->header_name, answer->header_value);
+			MHD_add_response_header(
+				response, answer->header_name, answer->header_value);
 		conn_arm(exchange->conn, CONN_DEADLINE, SEND_S + len / SEND_RATE);
 		result = answer_queue(exchange, answer->status, response);
 	}
@@ -126,7 +133,8 @@ enum MHD_Result answer_problem(struct exchange *exchange, int status, const stru
 		log_error("%s %s: %s", exchange->method, uri, detail);
 	else
 		log_debug("%s %s: %d %s", exchange->method, uri, status, detail);
-	char *text = problem_text(status, status == 500 ? "something failed here; the log has it" : detail,
+	char *text = problem_text(status,
+		status == 500 ? "something failed here; the log has it" : detail,
 		status == 500 || !err ? NULL : err->field);
 	struct MHD_Response *response =
 		MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);

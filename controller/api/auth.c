@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Who calls, and may it? Two kinds of proof, never mixed: people and other labs show a bearer token, a PC shows
- * the certificate of its host session. A row for PCs looks at the certificate alone, every other row at the
- * token alone.
+/* Who calls, and may it? Two kinds of proof, never mixed: people and other labs show a bearer
+ * token, a PC shows the certificate of its host session. A row for PCs looks at the certificate
+ * alone, every other row at the token alone.
  *
- * Everything fails closed: an error of the store, an unknown role, a certificate without a session are refusals.
- * The chain is checked against our own CA without regard to time by GnuTLS, and the end of the certificate by
- * the product's clock. What identifies a PC is the fingerprint of the certificate in the row of its session,
- * not what the certificate says.
+ * Everything fails closed: an error of the store, an unknown role, a certificate without a session
+ * are refusals. The chain is checked against our own CA without regard to time by GnuTLS, and the
+ * end of the certificate by the product's clock. What identifies a PC is the certificate's key in
+ * the row of its session, not what the certificate says.
  *
- * A session that speaks although a newer one was let in for the same PC means two machines claim one name. Which
- * is the right one cannot be known, so both are held until an operator decides. */
+ * A session that speaks although a newer one was let in for the same PC means two machines claim
+ * one name. Which is the right one cannot be known, so both are held until an operator decides. */
 #include "controller/api/auth.h"
 
 #include <gnutls/gnutls.h>
@@ -32,8 +32,8 @@ const char *token_digest(const char *token, char ret_text[SHA256_TEXT])
 	return sha256_format(&digest, ret_text);
 }
 
-int token_make(struct store *store, const char *name, const char *role, int64_t expires, char **ret_token,
-	struct error **err)
+int token_make(struct store *store, const char *name, const char *role, int64_t expires,
+	char **ret_token, struct error **err)
 {
 	char digest[SHA256_TEXT];
 	auto_free char *secret = random_hex(TOKEN_BYTES);
@@ -53,8 +53,8 @@ int token_first(struct store *store, const char *path, struct error **err)
 	tokens_done(&tokens);
 	if (r < 0 || n > 0)
 		return r;
-	/* The file before the commit: a crash between leaves a file that the next start replaces, never a token
-	 * that nobody knows. */
+	/* The file before the commit: a crash between leaves a file that the next start replaces,
+	 * never a token that nobody knows. */
 	auto_free char *token = NULL;
 	r = store_begin(store, err);
 	if (r < 0)
@@ -80,14 +80,17 @@ static int by_token(struct exchange *exchange, struct refusal *refusal)
 	if (!header)
 		return 0;
 	if (!str_starts(header, prefix) || strlen(header) > TOKEN_MAX)
-		return refuse(refusal, 401, "Authorization", "show a token: Authorization: Bearer TOKEN");
+		return refuse(
+			refusal, 401, "Authorization", "show a token: Authorization: Bearer TOKEN");
 	int r = store_token_by_digest(exchange->http->controller->store,
 		token_digest(header + strlen(prefix), digest), &token, NULL);
 	if (r < 0) {
-		api_alarm(&exchange->api, "auth.refused", "token/unknown", "somebody at %s showed an unknown token",
+		api_alarm(&exchange->api, "auth.refused", "token/unknown",
+			"somebody at %s showed an unknown token",
 			ip4_format(exchange->api.address, (char[IP4_TEXT]){0}));
 		return refuse(refusal, r == -ENOENT ? 401 : 500, "Authorization",
-			"this token is not known here; an administrator can make one: nightclass token add");
+			"this token is not known here; an administrator can make one: nightclass "
+			"token add");
 	}
 	int role = name_index(role_names, token.role);
 	if (token.expires != 0 && token.expires <= clock_wall())
@@ -103,8 +106,8 @@ static int by_token(struct exchange *exchange, struct refusal *refusal)
 	return r;
 }
 
-/* The peer's certificate, found good against our CA: its fingerprint. False for anything else. */
-static bool certificate_ok(struct exchange *exchange, char ret_fingerprint[SHA256_TEXT])
+/* The peer's certificate, found good against our CA: the id of its key. False for anything else. */
+static bool certificate_ok(struct exchange *exchange, char ret_key_id[SHA256_TEXT])
 {
 	const union MHD_ConnectionInfo *info =
 		MHD_get_connection_info(exchange->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
@@ -121,24 +124,26 @@ static bool certificate_ok(struct exchange *exchange, char ret_fingerprint[SHA25
 	gnutls_x509_crt_init(&ca);
 	if (gnutls_x509_crt_import(leaf, &chain[0], GNUTLS_X509_FMT_DER) >= 0 &&
 		gnutls_x509_crt_import(ca, &ca_pem, GNUTLS_X509_FMT_PEM) >= 0 &&
-		gnutls_x509_crt_verify(leaf, &ca, 1, GNUTLS_VERIFY_DISABLE_TIME_CHECKS, &status) >= 0 &&
-		status == 0 && gnutls_x509_crt_check_key_purpose(leaf, GNUTLS_KP_TLS_WWW_CLIENT, 0) &&
+		gnutls_x509_crt_verify(leaf, &ca, 1, GNUTLS_VERIFY_DISABLE_TIME_CHECKS, &status) >=
+			0 &&
+		status == 0 &&
+		gnutls_x509_crt_check_key_purpose(leaf, GNUTLS_KP_TLS_WWW_CLIENT, 0) &&
 		gnutls_x509_crt_get_expiration_time(leaf) > clock_wall()) {
-		struct sha256 digest = sha256_of(chain[0].data, chain[0].size);
-		sha256_format(&digest, ret_fingerprint);
-		ok = true;
+		ok = pki_key_id(leaf, ret_key_id) == 0;
 	}
 	gnutls_x509_crt_deinit(leaf);
 	gnutls_x509_crt_deinit(ca);
 	return ok;
 }
 
-static int check_session(struct exchange *exchange, const struct enrolment *enrolment, struct refusal *refusal)
+static int check_session(
+	struct exchange *exchange, const struct enrolment *enrolment, struct refusal *refusal)
 {
 	struct store *store = exchange->http->controller->store;
 	struct pc pc = {0};
 	if (enrolment->held)
-		return refuse(refusal, 403, NULL, "this session of PC %s is held; an operator has to release the PC",
+		return refuse(refusal, 403, NULL,
+			"this session of PC %s is held; an operator has to release the PC",
 			enrolment->pc);
 	if (store_pc_get(store, enrolment->pc, &pc, NULL) < 0)
 		return refuse(refusal, 403, NULL, "PC %s is not known any more", enrolment->pc);
@@ -147,26 +152,29 @@ static int check_session(struct exchange *exchange, const struct enrolment *enro
 	pc_done(&pc);
 	if (present)
 		return 0;
-	if (newer && !exchange->suspended && store_enrolment_hold(store, enrolment->pc,
-						     "an older session of it still speaks beside the newer one", NULL) >= 0)
+	if (newer && !exchange->suspended &&
+		store_enrolment_hold(store, enrolment->pc,
+			"an older session of it still speaks beside the newer one", NULL) >= 0)
 		log_warning("pc %s: two sessions at once, both held", enrolment->pc);
-	return refuse(refusal, 403, NULL, "this is not the present session of PC %s", enrolment->pc);
+	return refuse(
+		refusal, 403, NULL, "this is not the present session of PC %s", enrolment->pc);
 }
 
 static int by_certificate(struct exchange *exchange, struct refusal *refusal)
 {
-	char fingerprint[SHA256_TEXT];
+	char key_id[SHA256_TEXT];
 	struct enrolment enrolment = {0};
-	if (!certificate_ok(exchange, fingerprint))
+	if (!certificate_ok(exchange, key_id))
 		return 0;
-	int r = store_enrolment_by_certificate(exchange->http->controller->store, fingerprint, &enrolment, NULL);
+	int r = store_enrolment_by_certificate(
+		exchange->http->controller->store, key_id, &enrolment, NULL);
 	if (r < 0)
 		return refuse(refusal, r == -ENOENT ? 403 : 500, NULL, "this session has ended");
 	r = check_session(exchange, &enrolment, refusal);
 	if (r >= 0) {
 		exchange->api.who.role = ROLE_PC;
 		exchange->api.who.name = TAKE_PTR(enrolment.pc);
-		exchange->api.who.certificate = xstrdup(fingerprint);
+		exchange->api.who.certificate = xstrdup(key_id);
 	}
 	enrolment_done(&enrolment);
 	return r;
@@ -193,7 +201,8 @@ int auth_check(struct exchange *exchange, struct refusal *refusal)
 	if (who->role == ROLE_NOBODY && wanted == ROLE_PC)
 		return refuse(refusal, 401, NULL, "only an enrolled host may ask this");
 	if (who->role == ROLE_NOBODY)
-		return refuse(refusal, 401, "Authorization", "show a token: Authorization: Bearer TOKEN");
+		return refuse(
+			refusal, 401, "Authorization", "show a token: Authorization: Bearer TOKEN");
 	return refuse(refusal, 403, NULL, "the token %s has the role %s, this needs %s", who->name,
 		role_names[who->role], role_names[wanted]);
 }

@@ -11,10 +11,12 @@ struct store;
 
 /* The digest under which a token is kept. */
 const char *token_digest(const char *token, char ret_text[SHA256_TEXT]);
-/* Makes and stores a token; ret_token (caller frees) is the only time anybody sees it. expires 0: never. */
-int token_make(struct store *store, const char *name, const char *role, int64_t expires, char **ret_token,
-	struct error **err);
-/* At first start: an admin token into `path` (0600). Nothing when the file is there and any token exists. */
+/* Makes and stores a token; ret_token (caller frees) is the only time anybody sees it. expires 0:
+ * never. */
+int token_make(struct store *store, const char *name, const char *role, int64_t expires,
+	char **ret_token, struct error **err);
+/* At first start: an admin token into `path` (0600). Nothing when the file is there and any token
+ * exists. */
 int token_first(struct store *store, const char *path, struct error **err);
 
 #endif

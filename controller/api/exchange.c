@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* One request, step by step, as libmicrohttpd calls back: headers whole -> guard, route, role, announced body;
- * pieces of the body -> kept up to the announced length; body whole -> strict JSON, then the handler in one
- * transaction of the store, then the answer. A handler may put the request to sleep on a topic instead; when
- * woken, who calls is asked again and the handler runs anew.
+/* One request, step by step, as libmicrohttpd calls back: headers whole -> guard, route, role,
+ * announced body; pieces of the body -> kept up to the announced length; body whole -> strict JSON,
+ * then the handler in one transaction of the store, then the answer. A handler may put the request
+ * to sleep on a topic instead; when woken, who calls is asked again and the handler runs anew.
  *
- * Nothing is acknowledged before its commit returned. The event of a refusal (api_alarm) is written after the
- * roll back, in a transaction of its own, at most once a minute for the same text. A POST with an
- * Idempotency-Key keeps its answer in the transaction of its change. */
+ * Nothing is acknowledged before its commit returned. The event of a refusal (api_alarm) is written
+ * after the roll back, in a transaction of its own, at most once a minute for the same text. A POST
+ * with an Idempotency-Key keeps its answer in the transaction of its change. */
 #include "controller/api/exchange.h"
 
 #include <netinet/in.h>
@@ -31,18 +31,20 @@ const char *api_header(const struct api_request *request, const char *name)
 	return MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, name);
 }
 
-int api_query_uint(const struct api_request *request, const char *name, uint64_t max, uint64_t fallback,
-	uint64_t *ret_value, struct error **err)
+int api_query_uint(const struct api_request *request, const char *name, uint64_t max,
+	uint64_t fallback, uint64_t *ret_value, struct error **err)
 {
 	const char *text = api_query(request, name);
 	uint64_t value = fallback;
 	if (text && uint_parse(text, 0, max, &value) < 0)
-		return error_field(err, -EINVAL, name, "not a number from 0 to %llu", (unsigned long long)max);
+		return error_field(
+			err, -EINVAL, name, "not a number from 0 to %llu", (unsigned long long)max);
 	*ret_value = value;
 	return 0;
 }
 
-void api_alarm(const struct api_request *request, const char *kind, const char *subject, const char *fmt, ...)
+void api_alarm(const struct api_request *request, const char *kind, const char *subject,
+	const char *fmt, ...)
 {
 	struct exchange *exchange = request->http;
 	va_list args;
@@ -152,7 +154,8 @@ static int check_query(struct exchange *exchange, struct refusal *refusal)
 		if (!word_in(exchange->uri.params[i].name, route->query))
 			return refuse(refusal, 400, exchange->uri.params[i].name,
 				"this request takes no such query parameter%s%s",
-				route->query ? "; it takes: " : "", route->query ? route->query : "");
+				route->query ? "; it takes: " : "",
+				route->query ? route->query : "");
 	return 0;
 }
 
@@ -165,7 +168,8 @@ static int check_begin(struct exchange *exchange, const char *version, struct re
 		return r;
 	routes_match(exchange->conn->listener->boot, exchange->method, exchange->uri.path, match);
 	if (!match->route && match->allow.len)
-		return refuse(refusal, 405, NULL, "%s takes %s", exchange->uri.path, match->allow.text);
+		return refuse(
+			refusal, 405, NULL, "%s takes %s", exchange->uri.path, match->allow.text);
 	if (!match->route)
 		return refuse(refusal, 404, NULL, "there is nothing at %s", exchange->uri.path);
 	exchange->api.params[0] = match->params[0];
@@ -212,15 +216,16 @@ static enum MHD_Result take_body(struct exchange *exchange, const char *data, si
 }
 
 /* The key of a POST that wants the result of one: 1 with key and digest, 0 without, -EINVAL. */
-static int idempotency_key(struct exchange *exchange, const char **ret_key, char ret_digest[SHA256_TEXT],
-	struct error **err)
+static int idempotency_key(struct exchange *exchange, const char **ret_key,
+	char ret_digest[SHA256_TEXT], struct error **err)
 {
 	const char *key = api_header(&exchange->api, "Idempotency-Key");
 	const struct route *route = exchange->match.route;
 	if (!key || strcmp(route->method, "POST") != 0 || route->flags & ROUTE_SECRET)
 		return 0;
 	if (!*key || !text_ok(key, KEY_MAX))
-		return error_field(err, -EINVAL, "Idempotency-Key", "1 to %d printable characters", KEY_MAX);
+		return error_field(
+			err, -EINVAL, "Idempotency-Key", "1 to %d printable characters", KEY_MAX);
 	struct sha256_stream *stream = sha256_begin();
 	sha256_add(stream, route->method, strlen(route->method) + 1);
 	sha256_add(stream, exchange->raw_uri, strlen(exchange->raw_uri) + 1);
@@ -243,7 +248,8 @@ static int handle_once(struct exchange *exchange, struct api_answer *answer, str
 		return keyed;
 	if (keyed) {
 		char *text = NULL;
-		int r = store_idempotency_find(store, key, token, digest, &answer->status, &text, err);
+		int r = store_idempotency_find(
+			store, key, token, digest, &answer->status, &text, err);
 		if (r > 0) {
 			answer->text = text;
 			answer->text_len = strlen(text);
@@ -291,7 +297,8 @@ static enum MHD_Result sleep_on(struct exchange *exchange, struct api_answer *an
 	if (!exchange->waiting) {
 		int64_t ms = answer->wait_ms < WAIT_MAX_MS ? answer->wait_ms : WAIT_MAX_MS;
 		exchange->waiting = true;
-		exchange->wait_until_us = http_now_us(exchange->http) + (uint64_t)(ms > 0 ? ms : 0) * 1000;
+		exchange->wait_until_us =
+			http_now_us(exchange->http) + (uint64_t)(ms > 0 ? ms : 0) * 1000;
 	}
 	conn_arm_at(exchange->conn, CONN_WAIT, exchange->wait_until_us);
 	wait_sleep(exchange, answer->wait_topic);
@@ -341,8 +348,8 @@ static enum MHD_Result body_whole(struct exchange *exchange)
 		exchange->api.bytes = exchange->bytes ? exchange->bytes : "";
 		exchange->api.n_bytes = exchange->n_bytes;
 	} else if (route->max_body > 0) {
-		int r = json_parse_object(exchange->bytes ? exchange->bytes : "", exchange->n_bytes, &exchange->body,
-			&err);
+		int r = json_parse_object(exchange->bytes ? exchange->bytes : "", exchange->n_bytes,
+			&exchange->body, &err);
 		if (r < 0)
 			return answer_problem(exchange, problem_status(r), err);
 		exchange->api.body = exchange->body;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* One request on its way through the face, from its first line to its last byte; shared by the files of api/
- * that move it on (http, guard, auth, exchange, wait, stream, answer). Handlers see struct api_request only. */
+/* One request on its way through the face, from its first line to its last byte; shared by the
+ * files of api/ that move it on (http, guard, auth, exchange, wait, stream, answer). Handlers see
+ * struct api_request only. */
 #ifndef CONTROLLER_API_EXCHANGE_H
 #define CONTROLLER_API_EXCHANGE_H
 
@@ -31,7 +32,7 @@ struct http {
 	struct listeners listeners;
 	struct exchange *topics[TOPIC_BUCKETS]; /* sleeping ones, by hash of topic */
 	struct alarm_told alarms[ALARMS];
-	size_t raw_bodies;			/* uploads whose pieces are in memory */
+	size_t raw_bodies; /* uploads whose pieces are in memory */
 	bool closing;
 };
 
@@ -82,7 +83,8 @@ struct refusal {
 	int status; /* 0: none */
 	struct error *err;
 };
-int refuse(struct refusal *refusal, int status, const char *field, const char *fmt, ...) PRINTF_LIKE(4, 5);
+int refuse(struct refusal *refusal, int status, const char *field, const char *fmt, ...)
+	PRINTF_LIKE(4, 5);
 
 /* http.c */
 void conn_arm(struct conn *conn, enum conn_timer purpose, uint64_t seconds);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What libmicrohttpd 0.9.75 lets through and must not reach a handler (measured, see the faults page): two ways
- * to say where a body ends, doubled headers, escapes in the path, endless headers.
+/* What libmicrohttpd 0.9.75 lets through and must not reach a handler (measured, see the faults
+ * page): two ways to say where a body ends, doubled headers, escapes in the path, endless headers.
  *
- * All of it is refused with "Connection: close", so that nothing a smuggler put behind the request is ever read
- * as a second one. Time and number of connections are bounded in http.c. This runs in libmicrohttpd's first call,
- * when the headers are whole and no byte of the body was taken. */
+ * All of it is refused with "Connection: close", so that nothing a smuggler put behind the request
+ * is ever read as a second one. Time and number of connections are bounded in http.c. This runs in
+ * libmicrohttpd's first call, when the headers are whole and no byte of the body was taken. */
 #include "controller/api/exchange.h"
 
 #include <stdarg.h>
@@ -13,8 +13,9 @@
 enum { HEADERS_MAX = 64, HEADER_MAX = 8192, RAW_AT_ONCE = 16 };
 
 /* Headers whose meaning would be ambiguous when given twice. */
-static const char *const single[] = {"Content-Length", "Host", "Authorization", "Content-Type", "Idempotency-Key",
-	"Upload-Length", "Range", "Expect", "Connection", "Last-Event-ID", "Accept"};
+static const char *const single[] = {"Content-Length", "Host", "Authorization", "Content-Type",
+	"Idempotency-Key", "Upload-Length", "Range", "Expect", "Connection", "Last-Event-ID",
+	"Accept"};
 
 struct seen {
 	unsigned n, counts[ARRAY_LEN(single)];
@@ -79,7 +80,8 @@ static int check_headers(struct exchange *exchange, const char *version, struct 
 	if (seen.malformed)
 		return refuse(refusal, 400, NULL, "a header cannot be read");
 	if (seen.transfer_encoding)
-		return refuse(refusal, 400, "Transfer-Encoding", "say the length of the body by Content-Length alone");
+		return refuse(refusal, 400, "Transfer-Encoding",
+			"say the length of the body by Content-Length alone");
 	for (size_t i = 0; i < ARRAY_LEN(single); i++)
 		if (seen.counts[i] > 1)
 			return refuse(refusal, 400, single[i], "the header is given twice");
@@ -120,14 +122,16 @@ int guard_body(struct exchange *exchange, struct refusal *refusal)
 {
 	const struct route *route = exchange->match.route;
 	const char *length = api_header(&exchange->api, "Content-Length");
-	const char *wanted = route->flags & ROUTE_RAW ? "application/octet-stream" : "application/json";
+	const char *wanted =
+		route->flags & ROUTE_RAW ? "application/octet-stream" : "application/json";
 	uint64_t n = 0;
 	if (length && uint_parse(length, 0, INT64_MAX, &n) < 0)
 		return refuse(refusal, 400, "Content-Length", "not a number");
 	if (n > route->max_body && route->max_body == 0)
 		return refuse(refusal, 413, NULL, "this request takes no body");
 	if (n > route->max_body)
-		return refuse(refusal, 413, NULL, "the body is larger than the %zu bytes this request takes",
+		return refuse(refusal, 413, NULL,
+			"the body is larger than the %zu bytes this request takes",
 			route->max_body);
 	bool takes = route->max_body > 0 && strcmp(route->method, "GET") != 0;
 	if (takes && !length)
@@ -136,7 +140,8 @@ int guard_body(struct exchange *exchange, struct refusal *refusal)
 		return refuse(refusal, 415, "Content-Type", "the body has to be %s", wanted);
 	if (takes && route->flags & ROUTE_RAW) {
 		if (exchange->http->raw_bodies >= RAW_AT_ONCE)
-			return refuse(refusal, 503, NULL, "too many uploads at once; try again soon");
+			return refuse(
+				refusal, 503, NULL, "too many uploads at once; try again soon");
 		exchange->http->raw_bodies++;
 		exchange->counted_raw = true;
 	}

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* libmicrohttpd on the controller's own sd-event loop: its epoll descriptor is one source, its time-out another;
- * there is no thread, so handlers need no lock.
+/* libmicrohttpd on the controller's own sd-event loop: its epoll descriptor is one source, its
+ * time-out another; there is no thread, so handlers need no lock.
  *
- * Every connection has one timer, which means three things in turn: an absolute deadline while the peer owes
- * bytes (libmicrohttpd's own time-out is an idle timer that one byte a second defeats), the end of a long poll,
- * the heartbeat of an event stream. A peer that misses its deadline is cut by shutdown(), which libmicrohttpd
- * sees as the end of the connection. These times are the real clock's, not the product's: a rehearsal that jumps
- * to the morning must not cut transfers.
+ * Every connection has one timer, which means three things in turn: an absolute deadline while the
+ * peer owes bytes (libmicrohttpd's own time-out is an idle timer that one byte a second defeats),
+ * the end of a long poll, the heartbeat of an event stream. A peer that misses its deadline is cut
+ * by shutdown(), which libmicrohttpd sees as the end of the connection. These times are the real
+ * clock's, not the product's: a rehearsal that jumps to the morning must not cut transfers.
  *
- * The number of connections is limited in all and per address. Client certificates are asked for on the HTTPS
- * listeners and judged in auth.c. */
+ * The number of connections is limited in all and per address. Client certificates are asked for on
+ * the HTTPS listeners and judged in auth.c. */
 #include "controller/api/exchange.h"
 
 #include <arpa/inet.h>
@@ -85,8 +85,8 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **s
 		conn->listener = listener;
 		conn->connection = connection;
 		*socket_context = conn;
-		if (sd_event_add_time(event, &conn->timer, CLOCK_MONOTONIC, UINT64_MAX, 100000, on_conn_timer,
-			    conn) < 0)
+		if (sd_event_add_time(event, &conn->timer, CLOCK_MONOTONIC, UINT64_MAX, 100000,
+			    on_conn_timer, conn) < 0)
 			log_error("http: no timer for a connection");
 		conn_arm(conn, CONN_DEADLINE, HEAD_S);
 	} else if (conn) {
@@ -195,30 +195,28 @@ static struct MHD_Daemon *start_daemon(struct listener *listener, const struct s
 		{MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)pki_key(controller->pki)},
 		{MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)pki_chain(controller->pki)},
 		{MHD_OPTION_HTTPS_MEM_TRUST, 0, (void *)pki_ca(controller->pki)},
-		{MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)"NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"},
+		{MHD_OPTION_HTTPS_PRIORITIES, 0,
+			(void *)"NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"},
 		{MHD_OPTION_END, 0, NULL},
 	};
 	struct MHD_OptionItem plain[] = {{MHD_OPTION_END, 0, NULL}};
 	if (!listener->boot)
 		flags |= MHD_USE_TLS;
 	return MHD_start_daemon(flags, 0, NULL, NULL, on_request, listener,
-		MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
-		MHD_OPTION_ARRAY, listener->boot ? plain : tls,
-		MHD_OPTION_SOCK_ADDR, address,
-		MHD_OPTION_URI_LOG_CALLBACK, on_uri, listener,
-		MHD_OPTION_NOTIFY_COMPLETED, on_completed, listener,
-		MHD_OPTION_NOTIFY_CONNECTION, on_connection, listener,
+		MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_ARRAY,
+		listener->boot ? plain : tls, MHD_OPTION_SOCK_ADDR, address,
+		MHD_OPTION_URI_LOG_CALLBACK, on_uri, listener, MHD_OPTION_NOTIFY_COMPLETED,
+		on_completed, listener, MHD_OPTION_NOTIFY_CONNECTION, on_connection, listener,
 		MHD_OPTION_CONNECTION_LIMIT, controller->config.connections,
 		MHD_OPTION_PER_IP_CONNECTION_LIMIT, controller->config.connections_per_address,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY_LIMIT,
 		MHD_OPTION_CONNECTION_MEMORY_INCREMENT, (size_t)MEMORY_STEP,
-		MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u,
-		MHD_OPTION_LISTEN_BACKLOG_SIZE, (unsigned)BACKLOG,
-		MHD_OPTION_STRICT_FOR_CLIENT, 1,
-		MHD_OPTION_END);
+		MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u, MHD_OPTION_LISTEN_BACKLOG_SIZE,
+		(unsigned)BACKLOG, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
 }
 
-static int listen_on(struct http *http, const char *text, uint16_t port, bool boot, struct error **err)
+static int listen_on(
+	struct http *http, const char *text, uint16_t port, bool boot, struct error **err)
 {
 	sd_event *event = loop_event(http->controller->loop);
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
@@ -232,16 +230,18 @@ static int listen_on(struct http *http, const char *text, uint16_t port, bool bo
 		int code = errno ? -errno : -EIO;
 		listener_free(listener);
 		return error_make(err, code == -EEXIST ? -EIO : code,
-			"cannot listen on %s port %u: %s; is another controller running?", text, port,
-			strerror(-code));
+			"cannot listen on %s port %u: %s; is another controller running?", text,
+			port, strerror(-code));
 	}
 	int fd = MHD_get_daemon_info(listener->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
 	int r = sd_event_add_io(event, &listener->io, fd, EPOLLIN, on_io, listener);
 	if (r >= 0)
-		r = sd_event_add_time(event, &listener->timer, CLOCK_MONOTONIC, UINT64_MAX, 1000, on_timer, listener);
+		r = sd_event_add_time(event, &listener->timer, CLOCK_MONOTONIC, UINT64_MAX, 1000,
+			on_timer, listener);
 	if (r < 0) {
 		listener_free(listener);
-		return error_make(err, r, "cannot watch the listener on %s port %u: %s", text, port, strerror(-r));
+		return error_make(err, r, "cannot watch the listener on %s port %u: %s", text, port,
+			strerror(-r));
 	}
 	vec_push(&http->listeners, listener);
 	arm_listener(listener);

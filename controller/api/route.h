@@ -20,7 +20,7 @@ struct api_identity {
 	enum role role;
 	char *name;	   /* token name, peer lab, or PC name; "" for nobody */
 	int64_t token_id;  /* 0 without a token */
-	char *certificate; /* ROLE_PC: SHA-256 of its certificate */
+	char *certificate; /* ROLE_PC: SHA-256 of the public key in its certificate */
 };
 
 struct api_request {

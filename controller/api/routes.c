@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The table of all routes, strung together from one slice per noun, and who may call a row.
  *
- * Deny by default in both: a path without a row does not exist, and role_may() says yes only in the cases it
- * lists. The roles of people are ordered; peers and PCs stand beside that order, so that no teacher's token
- * ever speaks for a lab and no PC's certificate for a person.
+ * Deny by default in both: a path without a row does not exist, and role_may() says yes only in the
+ * cases it lists. The roles of people are ordered; peers and PCs stand beside that order, so that
+ * no teacher's token ever speaks for a lab and no PC's certificate for a person.
  *
- * A parameter in a path is one segment of a small alphabet; what it means is the handler's business. */
+ * A parameter in a path is one segment of a small alphabet; what it means is the handler's
+ * business. */
 #include "controller/api/routes.h"
 
 enum { PARAM_MAX = 128 };
 
-static const struct routes *const slices[] = {&routes_lab, &routes_pc, &routes_image, &routes_cluster,
-	&routes_join, &routes_night, &routes_run, &routes_event, &routes_token, &routes_enrol, &routes_host,
-	&routes_peer, &routes_boot, &routes_upload, &routes_web};
+static const struct routes *const slices[] = {&routes_lab, &routes_pc, &routes_image,
+	&routes_cluster, &routes_join, &routes_night, &routes_run, &routes_event, &routes_token,
+	&routes_enrol, &routes_host, &routes_peer, &routes_boot, &routes_upload, &routes_web};
 
-const char *const role_names[] = {"nobody", "viewer", "user", "teacher", "operator", "admin", "peer", "pc", NULL};
+const char *const role_names[] = {
+	"nobody", "viewer", "user", "teacher", "operator", "admin", "peer", "pc", NULL};
 
 bool role_may(enum role role, enum role wanted)
 {
@@ -50,8 +52,8 @@ static bool param_ok(const char *text, size_t n)
 		return false;
 	for (size_t i = 0; i < n; i++) {
 		char c = text[i];
-		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-			    c == '_' || c == '.'))
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+			    c == '-' || c == '_' || c == '.'))
 			return false;
 	}
 	return true;
@@ -62,7 +64,8 @@ static bool path_fits(const char *pattern, const char *path, char *params[ROUTE_
 {
 	size_t n_params = 0;
 	while (*pattern && *path) {
-		size_t pattern_len = 1 + strcspn(pattern + 1, "/"), path_len = 1 + strcspn(path + 1, "/");
+		size_t pattern_len = 1 + strcspn(pattern + 1, "/"),
+		       path_len = 1 + strcspn(path + 1, "/");
 		if (pattern[1] == '{') {
 			if (n_params == ROUTE_PARAMS || !param_ok(path + 1, path_len - 1))
 				return false;
@@ -85,7 +88,8 @@ void routes_match(bool boot, const char *method, const char *path, struct route_
 	for (size_t i = 0; (route = routes_at(i)); i++) {
 		char *params[ROUTE_PARAMS] = {0};
 		if (boot == !!(route->flags & ROUTE_BOOT) && path_fits(route->path, path, params)) {
-			buf_addf(&ret_match->allow, "%s%s", ret_match->allow.len ? ", " : "", route->method);
+			buf_addf(&ret_match->allow, "%s%s", ret_match->allow.len ? ", " : "",
+				route->method);
 			if (!ret_match->route && strcmp(route->method, wanted) == 0) {
 				ret_match->route = route;
 				memcpy(ret_match->params, params, sizeof(params));

@@ -8,11 +8,12 @@
 enum { ROUTE_PARAMS = 2 };
 
 struct route_match {
-	const struct route *route;	 /* NULL: none for this method */
+	const struct route *route; /* NULL: none for this method */
 	char *params[ROUTE_PARAMS];
-	struct buf allow;		 /* methods the path knows, "GET, POST"; empty: no such path */
+	struct buf allow; /* methods the path knows, "GET, POST"; empty: no such path */
 };
-/* `boot`: the rows of the plain listener, else those of the HTTPS one. HEAD is GET. Free by route_match_done. */
+/* `boot`: the rows of the plain listener, else those of the HTTPS one. HEAD is GET. Free by
+ * route_match_done. */
 void routes_match(bool boot, const char *method, const char *path, struct route_match *ret_match);
 void route_match_done(struct route_match *match);
 /* Every row in turn, for tests and documentation: NULL after the last. */

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Server-sent events. A stream has no queue: it has a place in the log of events and reads on from there when
- * libmicrohttpd has room to send. So a reader that stalls costs nothing but its connection, and after STALL_S
- * without taking a byte that is cut too; the browser comes back with Last-Event-ID and misses nothing.
+/* Server-sent events. A stream has no queue: it has a place in the log of events and reads on from
+ * there when libmicrohttpd has room to send. So a reader that stalls costs nothing but its
+ * connection, and after STALL_S without taking a byte that is cut too; the browser comes back with
+ * Last-Event-ID and misses nothing.
  *
- * A comment goes out after BEAT_S of silence, which keeps proxies awake and finds dead peers. At each beat the
- * token is looked at anew, so a revoked one ends its streams. */
+ * A comment goes out after BEAT_S of silence, which keeps proxies awake and finds dead peers. At
+ * each beat the token is looked at anew, so a revoked one ends its streams. */
 #include "controller/api/exchange.h"
 
+#include "controller/api/present.h"
 #include "controller/store/event.h"
 
 enum { BEAT_S = 15, STALL_S = 45, BATCH = 64, BLOCK = 16 * 1024 };
@@ -14,20 +16,22 @@ enum { BEAT_S = 15, STALL_S = 45, BATCH = 64, BLOCK = 16 * 1024 };
 static void add_event(struct buf *out, const struct event *event)
 {
 	auto_json json_t *data = event->data ? json_loads(event->data, 0, NULL) : NULL;
-	auto_json json_t *object = json_pack("{s:I, s:I, s:s, s:s, s:s, s:O*}", "seq", (json_int_t)event->seq, "at",
-		(json_int_t)event->at, "kind", event->kind, "subject", event->subject, "text", event->text, "data",
-		data);
+	auto_json json_t *object = json_pack("{s:I, s:o, s:s, s:s, s:s, s:O*}", "seq",
+		(json_int_t)event->seq, "at", present_time(event->at), "kind", event->kind,
+		"subject", event->subject, "text", event->text, "data", data);
 	if (!object)
 		return;
 	auto_free char *text = json_text(object);
-	buf_addf(out, "id: %lld\nevent: %s\ndata: %s\n\n", (long long)event->seq, event->kind, text);
+	buf_addf(
+		out, "id: %lld\nevent: %s\ndata: %s\n\n", (long long)event->seq, event->kind, text);
 }
 
 /* More of the log into the buffer: 0 or -errno. */
 static int read_on(struct exchange *exchange)
 {
 	struct events events = {0};
-	int r = store_event_list(exchange->http->controller->store, exchange->stream_after, BATCH, &events, NULL);
+	int r = store_event_list(
+		exchange->http->controller->store, exchange->stream_after, BATCH, &events, NULL);
 	if (r < 0)
 		return r;
 	exchange->stream_out.len = exchange->stream_at = 0;

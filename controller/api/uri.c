@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Reads the raw request target ourselves, because libmicrohttpd decodes %00 and %2f into the path and is lenient
- * about the query. No path of ours needs an escape, so '%' in a path is refused outright; in a query only
- * well-formed escapes of printable bytes are taken. What passes here has one meaning only, for us and for any
- * proxy in between. */
+/* Reads the raw request target ourselves, because libmicrohttpd decodes %00 and %2f into the path
+ * and is lenient about the query. No path of ours needs an escape, so '%' in a path is refused
+ * outright; in a query only well-formed escapes of printable bytes are taken. What passes here has
+ * one meaning only, for us and for any proxy in between. */
 #include "controller/api/uri.h"
 
 #include "lib/str.h"
@@ -27,7 +27,8 @@ static char *decode(const char *text, size_t n)
 		int c = (unsigned char)text[i];
 		if (c == '%') {
 			bool whole = n - i > 2;
-			int high = whole ? hex(text[i + 1]) : -1, low = whole ? hex(text[i + 2]) : -1;
+			int high = whole ? hex(text[i + 1]) : -1,
+			    low = whole ? hex(text[i + 2]) : -1;
 			if (high < 0 || low < 0) {
 				free(out);
 				return NULL;
@@ -70,7 +71,8 @@ static int check_path(const char *path, struct error **err)
 	for (const char *p = path; p; p = strchr(p + 1, '/')) {
 		size_t n = strcspn(p + 1, "/");
 		bool last = p[1 + n] == '\0';
-		if ((n == 0 && !last) || (n == 1 && p[1] == '.') || (n == 2 && p[1] == '.' && p[2] == '.'))
+		if ((n == 0 && !last) || (n == 1 && p[1] == '.') ||
+			(n == 2 && p[1] == '.' && p[2] == '.'))
 			return error_make(err, -EINVAL, "the path has an empty or dot segment");
 	}
 	return 0;
@@ -81,10 +83,12 @@ int uri_parse(const char *raw, struct uri *ret_uri, struct error **err)
 	struct uri uri = {0};
 	size_t len = strnlen(raw, URI_MAX + 1);
 	if (len > URI_MAX)
-		return error_make(err, -EINVAL, "the request target is longer than %d bytes", URI_MAX);
+		return error_make(
+			err, -EINVAL, "the request target is longer than %d bytes", URI_MAX);
 	for (size_t i = 0; i < len; i++)
 		if (raw[i] <= 0x20 || raw[i] >= 0x7f || raw[i] == '#' || raw[i] == '\\')
-			return error_make(err, -EINVAL, "the request target has a byte that does not belong there");
+			return error_make(err, -EINVAL,
+				"the request target has a byte that does not belong there");
 	const char *query = strchr(raw, '?');
 	uri.path = xstrndup(raw, query ? (size_t)(query - raw) : len);
 	int r = check_path(uri.path, err);

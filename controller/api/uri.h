@@ -15,8 +15,9 @@ struct uri {
 	size_t n_params;
 };
 
-/* -EINVAL with a text: too long, a byte outside printable ASCII, '%' or an empty, "." or ".." segment in the
- * path, a malformed or control escape in the query, a parameter twice. Free by uri_done. */
+/* -EINVAL with a text: too long, a byte outside printable ASCII, '%' or an empty, "." or ".."
+ * segment in the path, a malformed or control escape in the query, a parameter twice. Free by
+ * uri_done. */
 int uri_parse(const char *raw, struct uri *ret_uri, struct error **err);
 void uri_done(struct uri *uri);
 /* The value, or NULL. */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Sleepers: long polls and event streams that have nothing to say yet, hashed by the topic they sleep on.
+/* Sleepers: long polls and event streams that have nothing to say yet, hashed by the topic they
+ * sleep on.
  *
- * A wake costs a hash and those it wakes, never the thousand others. Waking only takes the exchange off its topic
- * and tells libmicrohttpd to come back to it; the handler runs later, from the loop, so http_wake() may be
- * called anywhere, also inside a transaction. */
+ * A wake costs a hash and those it wakes, never the thousand others. Waking only takes the exchange
+ * off its topic and tells libmicrohttpd to come back to it; the handler runs later, from the loop,
+ * so http_wake() may be called anywhere, also inside a transaction. */
 #include "controller/api/exchange.h"
 
 static unsigned bucket_of(const char *topic)

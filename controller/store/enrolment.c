@@ -66,12 +66,12 @@ int store_enrolment_by_token(struct store *store, const char *digest,
 	return r < 0 ? r : read_one(store, stmt, ret_enrolment, err);
 }
 
-int store_enrolment_by_certificate(struct store *store, const char *fingerprint,
+int store_enrolment_by_certificate(struct store *store, const char *key_id,
 	struct enrolment *ret_enrolment, struct error **err)
 {
 	sqlite3_stmt *stmt = NULL;
 	int r = store_query(store, &stmt, err, SELECT "WHERE certificate = ? AND certificate <> ''",
-		"s", fingerprint);
+		"s", key_id);
 	return r < 0 ? r : read_one(store, stmt, ret_enrolment, err);
 }
 
@@ -97,10 +97,8 @@ int store_enrolment_list(
 int store_enrolment_put(struct store *store, const struct enrolment *e, struct error **err)
 {
 	return store_exec(store, NULL, err,
-		"INSERT INTO enrolment(boot_id, pc, token, expires) VALUES(?,?,?,?) ON "
-		"CONFLICT(boot_id) DO UPDATE"
-		" SET pc = excluded.pc, token = excluded.token, expires = excluded.expires WHERE "
-		"used = 0",
+		"INSERT INTO enrolment(boot_id, pc, token, expires) VALUES(?,?,?,?) ON CONFLICT(boot_id) DO UPDATE"
+		" SET token = excluded.token, expires = excluded.expires WHERE pc = excluded.pc",
 		"sssi", e->boot_id, e->pc, e->token, e->expires);
 }
 
@@ -109,7 +107,7 @@ int store_enrolment_use(
 {
 	int changes = 0;
 	int r = store_exec(store, &changes, err,
-		"UPDATE enrolment SET used = 1, certificate = ? WHERE boot_id = ? AND used = 0",
+		"UPDATE enrolment SET used = 1, certificate = ?1 WHERE boot_id = ?2 AND (used = 0 OR certificate = ?1)",
 		"ss", certificate, boot_id);
 	return r >= 0 && changes == 0 ? error_make(err, -EACCES, "this token was used before") : r;
 }

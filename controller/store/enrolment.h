@@ -15,7 +15,7 @@ struct enrolment {
 	char *token;	 /* SHA-256 of the one-time token */
 	int64_t expires; /* of the token */
 	bool used;
-	char *certificate; /* SHA-256 of the certificate, "" before */
+	char *certificate; /* SHA-256 of the public key that was certified, "" before */
 	bool held;	   /* a second session claimed the same PC: neither is served */
 };
 VEC_OF(enrolments, struct enrolment);
@@ -27,13 +27,14 @@ int store_enrolment_get(struct store *store, const char *boot_id, struct enrolme
 	struct error **err);
 int store_enrolment_by_token(struct store *store, const char *digest,
 	struct enrolment *ret_enrolment, struct error **err);
-int store_enrolment_by_certificate(struct store *store, const char *fingerprint,
+int store_enrolment_by_certificate(struct store *store, const char *key_id,
 	struct enrolment *ret_enrolment, struct error **err);
 int store_enrolment_list(
 	struct store *store, const char *pc, struct enrolments *ret_enrolments, struct error **err);
-/* A new session, or a new token for a session that has not used its own. */
+/* A new session, or a new token for a known one; what the session used before stays. */
 int store_enrolment_put(struct store *store, const struct enrolment *enrolment, struct error **err);
-/* The token is spent, this certificate speaks for the session. */
+/* The token is spent, this key speaks for the session. Again with the same key is success (its answer may have
+ * been lost), with another one -EACCES. */
 int store_enrolment_use(
 	struct store *store, const char *boot_id, const char *certificate, struct error **err);
 /* All sessions of the PC are held. Event "enrol.held". */

@@ -49,7 +49,7 @@ CREATE TABLE enrolment (        -- one row per host session that was let in
     token       TEXT NOT NULL,             -- SHA-256 of the one-time token
     expires     INTEGER NOT NULL,          -- of the token
     used        INTEGER NOT NULL DEFAULT 0,
-    certificate TEXT NOT NULL DEFAULT '',  -- SHA-256 of the certificate issued
+    certificate TEXT NOT NULL DEFAULT '',  -- SHA-256 of the public key certified
     held        INTEGER NOT NULL DEFAULT 0 -- 1: a second session claimed the same PC, an operator decides
 ) STRICT;
 CREATE INDEX enrolment_pc ON enrolment(pc);

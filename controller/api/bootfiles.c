@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The host image is 160 MB and every boot script names its digest, so digests are kept by (size,
+ * mtime, inode) and computed anew, in a worker, when the file was replaced. A PC that asks
+ * meanwhile waits on its connection.
+ *
+ * Only the names of the table are ever opened: the boot path serves no directory. */
+#include "controller/api/bootfiles.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include "controller/api/http.h"
+#include "lib/log.h"
+
+static const char *const names[] = {"vmlinuz", "initrd.img", "host.squashfs", "local.efi"};
+
+struct known {
+	struct stat seen; /* of the digest */
+	bool has, busy;
+	struct sha256 digest;
+};
+
+struct bootfiles {
+	struct controller *controller;
+	struct known known[ARRAY_LEN(names)];
+};
+
+struct job {
+	struct bootfiles *files;
+	size_t i;
+	char *path;
+	struct stat seen;
+	struct sha256 digest;
+	int result;
+};
+
+struct bootfiles *bootfiles_new(struct controller *controller)
+{
+	struct bootfiles *files = xnew(struct bootfiles);
+	files->controller = controller;
+	return files;
+}
+
+void bootfiles_free(struct bootfiles *files)
+{
+	free(files);
+}
+
+static void work(void *arg)
+{
+	struct job *job = arg;
+	job->result = sha256_file(job->path, &job->digest, NULL);
+}
+
+static void done(void *arg)
+{
+	struct job *job = arg;
+	struct known *known = &job->files->known[job->i];
+	known->busy = false;
+	if (job->result >= 0) {
+		known->has = true;
+		known->seen = job->seen;
+		known->digest = job->digest;
+	} else {
+		log_error("boot: %s cannot be read: %s", job->path, strerror(-job->result));
+	}
+	http_wake(job->files->controller->http, "boot/files");
+	free(job->path);
+	free(job);
+}
+
+static int index_of(const char *name, struct error **err)
+{
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (strcmp(names[i], name) == 0)
+			return (int)i;
+	return error_make(err, -ENOENT, "no boot file is named %s", name);
+}
+
+static bool same(const struct stat *a, const struct stat *b)
+{
+	return a->st_ino == b->st_ino && a->st_dev == b->st_dev && a->st_size == b->st_size &&
+	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+int bootfiles_digest(
+	struct bootfiles *files, const char *name, char ret_text[SHA256_TEXT], struct error **err)
+{
+	struct stat now;
+	int i = index_of(name, err);
+	if (i < 0)
+		return i;
+	struct known *known = &files->known[i];
+	auto_free char *path = xasprintf("%s/%s", files->controller->config.boot_dir, name);
+	if (stat(path, &now) < 0 || !S_ISREG(now.st_mode))
+		return error_make(err, -ENOENT, "%s is not there; install the host image", path);
+	if (known->has && same(&now, &known->seen)) {
+		sha256_format(&known->digest, ret_text);
+		return 1;
+	}
+	if (!known->busy) {
+		struct job *job = xnew(struct job);
+		*job = (struct job){
+			.files = files, .i = (size_t)i, .path = TAKE_PTR(path), .seen = now};
+		known->busy = true;
+		loop_work(files->controller->loop, work, done, job);
+	}
+	return 0;
+}
+
+int bootfiles_open(struct bootfiles *files, const char *name, int *ret_fd, uint64_t *ret_size,
+	struct error **err)
+{
+	struct stat st;
+	int i = index_of(name, err);
+	if (i < 0)
+		return i;
+	auto_free char *path = xasprintf("%s/%s", files->controller->config.boot_dir, names[i]);
+	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return error_make(err, -ENOENT, "%s is not there; install the host image", path);
+	*ret_size = (uint64_t)st.st_size;
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}

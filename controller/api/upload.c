@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* /uploads: large files come in pieces and may be resumed after any break, ours or the caller's.
+ *
+ * The name of an upload is the digest it must have. A piece is written at its offset into SHA.part;
+ * the same piece again changes nothing, a gap is refused. With the last byte a worker flushes and
+ * hashes the file, and only a file that is what its name says becomes SHA, by rename; a wrong one
+ * is dropped. So "complete" is never said of bytes that a power cut could take, and what stands in
+ * incoming/ under a digest can be trusted.
+ *
+ * The length is kept beside the part, so that one who comes back knows what is missing after a
+ * restart too. */
+#include "controller/api/uploads.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include "controller/api/http.h"
+#include "controller/api/route.h"
+#include "lib/file.h"
+#include "lib/hash.h"
+
+enum { PIECE_MAX = 8 << 20, VERIFY_MS = 60000 };
+#define UPLOAD_MAX ((uint64_t)256 << 30)
+
+struct verify {
+	struct uploads *uploads;
+	struct verify *next;
+	char *sha256, *part, *whole;
+	bool busy, wrong;
+	int result;
+};
+
+struct uploads {
+	struct controller *controller;
+	struct verify *verifies;
+};
+
+struct uploads *uploads_new(struct controller *controller)
+{
+	struct uploads *uploads = xnew(struct uploads);
+	uploads->controller = controller;
+	return uploads;
+}
+
+static void verify_free(struct verify *v)
+{
+	free(v->sha256);
+	free(v->part);
+	free(v->whole);
+	free(v);
+}
+
+void uploads_free(struct uploads *uploads)
+{
+	if (!uploads)
+		return;
+	while (uploads->verifies) {
+		struct verify *v = uploads->verifies;
+		uploads->verifies = v->next;
+		verify_free(v);
+	}
+	free(uploads);
+}
+
+static char *path_of(struct controller *controller, const char *sha256, const char *suffix)
+{
+	return xasprintf("%s/incoming/%s%s", controller->config.state_dir, sha256, suffix);
+}
+
+int upload_path(
+	struct controller *controller, const char *sha256, char **ret_path, struct error **err)
+{
+	auto_free char *path = sha256_hex_ok(sha256) ? path_of(controller, sha256, "") : NULL;
+	if (!path || access(path, R_OK) != 0)
+		return error_make(err, -ENOENT,
+			"there is no whole upload %s; PUT it to /api/v1/uploads/ first", sha256);
+	*ret_path = TAKE_PTR(path);
+	return 0;
+}
+
+void upload_remove(struct controller *controller, const char *sha256)
+{
+	auto_free char *path = path_of(controller, sha256, "");
+	unlink(path);
+}
+
+static void work(void *arg)
+{
+	struct verify *v = arg;
+	struct sha256 digest, wanted;
+	auto_close int fd = open(v->part, O_RDONLY | O_CLOEXEC);
+	v->result = fd < 0 || fdatasync(fd) < 0 ? -errno : sha256_file(v->part, &digest, NULL);
+	if (v->result < 0 || sha256_parse(v->sha256, &wanted) < 0)
+		return;
+	if (memcmp(digest.b, wanted.b, sizeof(digest.b)) != 0) {
+		v->wrong = true;
+		unlink(v->part);
+	} else if (rename(v->part, v->whole) < 0) {
+		v->result = -errno;
+	}
+}
+
+static void done(void *arg)
+{
+	struct verify *v = arg;
+	auto_free char *topic = xasprintf("upload/%s", v->sha256);
+	v->busy = false;
+	http_wake(v->uploads->controller->http, topic);
+}
+
+static struct verify **find(struct uploads *uploads, const char *sha256)
+{
+	struct verify **v = &uploads->verifies;
+	while (*v && strcmp((*v)->sha256, sha256) != 0)
+		v = &(*v)->next;
+	return v;
+}
+
+static void verify_start(struct controller *controller, const char *sha256)
+{
+	struct verify *v = xnew(struct verify);
+	*v = (struct verify){.uploads = controller->uploads,
+		.next = controller->uploads->verifies,
+		.sha256 = xstrdup(sha256),
+		.part = path_of(controller, sha256, ".part"),
+		.whole = path_of(controller, sha256, ""),
+		.busy = true};
+	controller->uploads->verifies = v;
+	loop_work(controller->loop, work, done, v);
+}
+
+struct progress {
+	uint64_t have, length;
+	bool complete;
+};
+
+static void look(struct controller *controller, const char *sha256, struct progress *ret_progress)
+{
+	auto_free char *whole = path_of(controller, sha256, ""),
+		       *part = path_of(controller, sha256, ".part");
+	auto_free char *length = path_of(controller, sha256, ".length"), *text = NULL;
+	struct progress progress = {0};
+	struct stat st;
+	if (stat(whole, &st) == 0) {
+		progress = (struct progress){(uint64_t)st.st_size, (uint64_t)st.st_size, true};
+	} else if (stat(part, &st) == 0 && file_read(length, 32, &text, NULL, NULL) == 0 &&
+		   uint_parse(text, 0, UPLOAD_MAX, &progress.length) == 0) {
+		progress.have = (uint64_t)st.st_size;
+	}
+	*ret_progress = progress;
+}
+
+static void answer(const struct progress *progress, struct api_answer *ret_answer)
+{
+	ret_answer->status = 200;
+	ret_answer->body = json_pack("{s:I, s:I, s:b}", "have", (json_int_t)progress->have,
+		"length", (json_int_t)progress->length, "complete", progress->complete);
+}
+
+static int check_name(const char *sha256, struct error **err)
+{
+	if (!sha256_hex_ok(sha256))
+		return error_field(
+			err, -EINVAL, "sha256", "an upload is named by its SHA-256, 64 hex digits");
+	return 0;
+}
+
+static int upload_get(
+	const struct api_request *request, struct api_answer *ret_answer, struct error **err)
+{
+	struct progress progress;
+	int r = check_name(request->params[0], err);
+	if (r < 0)
+		return r;
+	look(request->controller, request->params[0], &progress);
+	answer(&progress, ret_answer);
+	return 0;
+}
+
+static int write_piece(struct controller *controller, const struct api_request *request,
+	uint64_t offset, uint64_t length, struct progress *progress, struct error **err)
+{
+	const char *sha256 = request->params[0];
+	auto_free char *part = path_of(controller, sha256, ".part"),
+		       *length_path = path_of(controller, sha256, ".length");
+	if (progress->length != length) {
+		auto_free char *text = xasprintf("%llu", (unsigned long long)length);
+		if (progress->have > 0)
+			return error_field(err, -EEXIST, "Upload-Length", "it was %llu before",
+				(unsigned long long)progress->length);
+		int r = file_write(length_path, text, strlen(text), 0600, err);
+		if (r < 0)
+			return r;
+	}
+	auto_close int fd = open(part, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0 || lseek(fd, (off_t)offset, SEEK_SET) < 0)
+		return error_make(err, -errno, "%s: %s", part, strerror(errno));
+	int r = fd_write_all(fd, request->bytes, request->n_bytes);
+	if (r < 0)
+		return error_make(err, r, "the piece cannot be written: %s", strerror(-r));
+	if (offset + request->n_bytes > progress->have)
+		progress->have = offset + request->n_bytes;
+	progress->length = length;
+	return 0;
+}
+
+/* What a verification that ran came to: 1 answered, 0 none ran, -errno. */
+static int verified(const struct api_request *request, struct progress *progress,
+	struct api_answer *ret_answer, struct error **err)
+{
+	struct verify **place = find(request->controller->uploads, request->params[0]), *v = *place;
+	if (!v && !progress->complete)
+		return 0;
+	if (v && v->busy) {
+		if (request->waited)
+			return error_make(
+				err, -EAGAIN, "the upload is still being verified; ask again");
+		ret_answer->wait_topic = xasprintf("upload/%s", request->params[0]);
+		ret_answer->wait_ms = VERIFY_MS;
+		return 1;
+	}
+	bool wrong = v && v->wrong;
+	int result = v ? v->result : 0;
+	if (v) {
+		auto_free char *length = path_of(request->controller, v->sha256, ".length");
+		unlink(length);
+		*place = v->next;
+		verify_free(v);
+	}
+	if (wrong)
+		return error_field(err, -EINVAL, "sha256",
+			"the bytes sent have another SHA-256; send them anew");
+	if (result < 0)
+		return error_make(
+			err, result, "the upload cannot be verified: %s", strerror(-result));
+	look(request->controller, request->params[0], progress);
+	answer(progress, ret_answer);
+	return 1;
+}
+
+static int upload_put(
+	const struct api_request *request, struct api_answer *ret_answer, struct error **err)
+{
+	struct controller *controller = request->controller;
+	const char *header = api_header(request, "Upload-Length");
+	struct progress progress;
+	uint64_t offset = 0, length = 0;
+	int r = check_name(request->params[0], err);
+	if (r >= 0)
+		r = api_query_uint(request, "offset", UPLOAD_MAX, 0, &offset, err);
+	if (r >= 0 && (!header || uint_parse(header, 0, UPLOAD_MAX, &length) < 0))
+		r = error_field(
+			err, -EINVAL, "Upload-Length", "the size of the whole file in bytes");
+	if (r < 0)
+		return r;
+	look(controller, request->params[0], &progress);
+	r = verified(request, &progress, ret_answer, err);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	if (offset > progress.have)
+		return error_field(err, -EEXIST, "offset",
+			"bytes from %llu on are missing before it",
+			(unsigned long long)progress.have);
+	if (offset + request->n_bytes > length)
+		return error_field(err, -EINVAL, "Upload-Length", "the piece ends behind it");
+	r = write_piece(controller, request, offset, length, &progress, err);
+	if (r < 0)
+		return r;
+	if (progress.have == length) {
+		verify_start(controller, request->params[0]);
+		ret_answer->wait_topic = xasprintf("upload/%s", request->params[0]);
+		ret_answer->wait_ms = VERIFY_MS;
+		return 0;
+	}
+	answer(&progress, ret_answer);
+	return 0;
+}
+
+static const struct route rows[] = {
+	{"PUT", "/api/v1/uploads/{sha256}", ROLE_USER, ROUTE_RAW, PIECE_MAX, "offset", upload_put,
+		"one piece of a file"},
+	{"GET", "/api/v1/uploads/{sha256}", ROLE_USER, ROUTE_JSON, 0, NULL, upload_get,
+		"how much of a file is here"},
+};
+const struct routes routes_upload = {rows, ARRAY_LEN(rows)};

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Files on their way in, named by their SHA-256: STATE_DIR/incoming/{SHA.part, SHA.length, SHA}. */
+#ifndef CONTROLLER_API_UPLOADS_H
+#define CONTROLLER_API_UPLOADS_H
+
+#include <stdbool.h>
+#include "controller/controller.h"
+#include "lib/error.h"
+
+struct uploads;
+
+struct uploads *uploads_new(struct controller *controller);
+void uploads_free(struct uploads *uploads); /* NULL is fine */
+/* The path of a whole and verified upload, or -ENOENT; caller frees. */
+int upload_path(
+	struct controller *controller, const char *sha256, char **ret_path, struct error **err);
+/* It was used up (an image was made of it). Absent is fine. */
+void upload_remove(struct controller *controller, const char *sha256);
+
+#endif
