@@ -25,6 +25,7 @@ def command(argv: list[str]) -> list[str]:
         "mount -t tmpfs -o mode=755 run /run && mkdir -p /run/netns /run/lock && "
         "ip link set lo up && exec \"$@\""
     )
+    argv = [sys.executable, os.path.abspath(__file__), "--first", *argv]
     return ["unshare", "--mount", "--pid", "--net", "--uts", "--ipc", "--fork", "--kill-child=SIGKILL",
             "--mount-proc", "--propagation", "private", "sh", "-c", prepare, "sandbox", *argv]
 
@@ -57,6 +58,19 @@ def run(argv: list[str], pass_fds: tuple[int, ...] = ()) -> int:
     return status if status >= 0 else 128 - status
 
 
+def first(argv: list[str]) -> int:
+    """The first process of a sandbox: runs argv, passes signals on, and reaps orphans. A process that made itself a
+    daemon (QEMU under libvirt) would stay a zombie otherwise, and libvirt waits 40 s for it to go."""
+    child = os.posix_spawnp(argv[0], argv, os.environ)
+    for signo in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signo, lambda number, _frame: os.kill(child, number))
+    while True:
+        pid, status = os.wait()
+        if pid == child:
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code
+
+
 def first_processes(unshare_pid: int) -> list[int]:
     """The processes directly under `unshare`: the first of the sandbox, as seen from outside."""
     try:
@@ -67,4 +81,4 @@ def first_processes(unshare_pid: int) -> list[int]:
 
 
 if __name__ == "__main__":
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(first(sys.argv[2:]) if sys.argv[1:2] == ["--first"] else run(sys.argv[1:]))
