@@ -63,6 +63,14 @@ pick_library() {
 	return 1
 }
 
+# Fails when the tree lacks a library that the program $2 names.
+pick_check() {
+	readelf -d "$2" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | while read -r name; do
+		[ -e "$1/usr/lib/x86_64-linux-gnu/$name" ] || [ "$name" = ld-linux-x86-64.so.2 ] ||
+			{ echo "pick: $2 needs $name, which is not in the image" >&2; exit 1; }
+	done
+}
+
 # Copies the modules that $3 lists for the stages in $4 (an extended regular expression), with
 # what they depend on, to the modules folder $2 (.../lib/modules/VERSION), and indexes them.
 pick_modules() {
@@ -104,6 +112,28 @@ pick_modules() {
 # One time for every file, so that equal content gives an equal archive.
 pick_times() {
 	find "$1" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+}
+
+# Gives every file in the ext4 image $1 the one time: mke2fs -d takes over when this machine last
+# touched the inodes.
+pick_ext4_times() {
+	dumpe2fs "$1" 2>/dev/null | awk -v at="@$SOURCE_DATE_EPOCH" '
+		/^Inodes per group:/ { per = $4 }
+		/^  Free inodes:/ {
+			first = group * per + 1; last = first + per - 1; group++
+			for (i = 3; i <= NF; i++) {
+				split($i, range, /[-,]/)
+				set(first, range[1] - 1)
+				first = (range[2] == "" ? range[1] : range[2]) + 1
+			}
+			set(first, last)
+		}
+		function set(a, b,   n) {
+			for (n = a; n <= b; n++) if (n == 2 || n > 10)
+				printf "sif <%d> ctime %s\nsif <%d> atime %s\n", n, at, n, at
+		}' >"$1.times"
+	E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH debugfs -w -f "$1.times" "$1" >/dev/null 2>&1
+	rm -f "$1.times"
 }
 
 # Prints the modules of a folder made by pick_modules in an order in which insmod takes them.
