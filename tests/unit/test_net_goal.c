@@ -136,7 +136,7 @@ static void test_expiry(void **state)
 	assert_int_equal(net_goal_expire(&goal, 59999), 1);
 	assert_null(net_goal_lease(&goal, "lab"));
 	assert_non_null(net_goal_lease(&goal, "join"));
-	assert_int_equal(net_goal_expire(&goal, 99999), 1);
+	assert_int_equal(net_goal_expire(&goal, 60000), 1);
 	assert_int_equal(net_goal_next_expiry(&goal), -1);
 	net_goal_done(&goal);
 }
