@@ -72,14 +72,14 @@ void progress_end(struct progress *p)
 	p->open = false;
 }
 
-/* Sleeps until something happened after *seq, or POLL_S. */
-static int await_event(struct cli *cli, int64_t *seq, struct error **err)
+/* Sleeps until something happened after *seq, or wait_s. */
+static int await_event(struct cli *cli, int64_t *seq, int wait_s, struct error **err)
 {
-	auto_free char *path = xasprintf("/events?after=%lld&wait=%d", (long long)*seq, POLL_S);
+	auto_free char *path = xasprintf("/events?after=%lld&wait=%d", (long long)*seq, wait_s);
 	auto_json json_t *answer = NULL;
 	size_t i;
 	json_t *event;
-	int e = client_get(cli->client, path, POLL_S, &answer, err);
+	int e = client_get(cli->client, path, wait_s, &answer, err);
 	if (e < 0)
 		return e;
 	json_array_foreach (json_object_get(answer, "items"), i, event) {
@@ -93,7 +93,7 @@ int wait_until(struct cli *cli, wait_look_fn *look, void *arg, struct error **er
 {
 	struct progress p;
 	bool done = false;
-	int e = 0;
+	int e = 0, wait_s = 1;
 	int64_t seq = 0;
 	progress_begin(&p, cli);
 	client_be_patient(cli->client);
@@ -106,7 +106,8 @@ int wait_until(struct cli *cli, wait_look_fn *look, void *arg, struct error **er
 				(long long)cli->timeout_s, p.last ? p.last : "nothing heard");
 			break;
 		}
-		e = await_event(cli, &seq, err);
+		e = await_event(cli, &seq, wait_s, err);
+		wait_s = wait_s < POLL_S ? wait_s + 1 : POLL_S;
 		if (e < 0)
 			break;
 	}

@@ -13,7 +13,7 @@
 #include "lib/hash.h"
 #include "lib/str.h"
 
-enum { PIECE = 4 << 20 };
+enum { PIECE = 4 << 20, VERIFY_S = 90 };
 
 struct upload {
 	struct cli *cli;
@@ -78,6 +78,9 @@ static int ask(struct upload *u, bool *ret_complete, struct error **err)
 	return 0;
 }
 
+/* Sends the bytes from u->have on and moves it behind them. The last piece is answered when the
+ * controller has hashed the whole file; if that takes it more than a minute (-EAGAIN) the same
+ * piece asks again. */
 static int send_piece(struct upload *u, struct error **err)
 {
 	uint64_t left = u->size - u->have;
@@ -87,12 +90,19 @@ static int send_piece(struct upload *u, struct error **err)
 	auto_free char *path =
 		xasprintf("/uploads/%s?offset=%llu", u->digest, (unsigned long long)u->have);
 	auto_free char *header = xasprintf("Upload-Length: %llu", (unsigned long long)u->size);
-	struct httpc_response response = {0};
-	int e = client_raw(
-		u->cli->client, "PUT", path, u->piece, (size_t)n, header, 30, &response, err);
-	httpc_response_done(&response);
-	u->have += (uint64_t)n;
-	return e;
+	for (;;) {
+		auto_error struct error *trouble = NULL;
+		struct httpc_response response = {0};
+		int e = client_raw(u->cli->client, "PUT", path, u->piece, (size_t)n, header,
+			VERIFY_S, &response, &trouble);
+		httpc_response_done(&response);
+		if (e == -EAGAIN && (uint64_t)n == left)
+			continue;
+		if (e < 0)
+			return error_make(err, e, "%s", error_text(trouble, e));
+		u->have += (uint64_t)n;
+		return 0;
+	}
 }
 
 static int send_all(struct upload *u, struct error **err)
