@@ -8,7 +8,7 @@
  * - proxy beside the school's DHCP server: dnsmasq only adds boot answers for known MACs. There is
  * no dhcp-range with addresses in this shape, so there is none that it could hand out.
  *
- * The firmware gets iPXE by TFTP (undionly.kpxe for BIOS, ipxe.efi for UEFI 7 and 9), iPXE itself
+ * The firmware gets iPXE by TFTP (undionly.kpxe for BIOS, snponly.efi for UEFI 7 and 9), iPXE itself
  * (it sends option 175) gets the script's absolute URL. Without a boot lease these lines are not
  * there: the PC gets its address and falls through to its disk.
  *
@@ -120,12 +120,12 @@ static void add_boot(struct buf *b, const struct net_site *site, const char *url
 	buf_addf(b, "dhcp-boot=tag:pc,tag:ipxe,%s,,%s\n", url, server);
 	if (site->mode == NET_MODE_PROXY) {
 		buf_adds(b, "pxe-service=tag:pc,tag:!ipxe,x86PC,Nightclass,undionly.kpxe\n"
-			    "pxe-service=tag:pc,tag:!ipxe,BC_EFI,Nightclass,ipxe.efi\n"
-			    "pxe-service=tag:pc,tag:!ipxe,x86-64_EFI,Nightclass,ipxe.efi\n");
+			    "pxe-service=tag:pc,tag:!ipxe,BC_EFI,Nightclass,snponly.efi\n"
+			    "pxe-service=tag:pc,tag:!ipxe,x86-64_EFI,Nightclass,snponly.efi\n");
 		return;
 	}
 	buf_addf(b, "dhcp-boot=tag:pc,tag:!ipxe,tag:bios,undionly.kpxe,,%s\n", server);
-	buf_addf(b, "dhcp-boot=tag:pc,tag:!ipxe,tag:uefi,ipxe.efi,,%s\n", server);
+	buf_addf(b, "dhcp-boot=tag:pc,tag:!ipxe,tag:uefi,snponly.efi,,%s\n", server);
 }
 
 char *dnsmasq_render(const struct net_site *site, const struct net_goal *goal)

@@ -101,6 +101,7 @@ class Lab:
         self.ns.ip("addr", "add", f"{self.uplink}/24", "dev", "uplink")
         self.url = f"https://{self.uplink}:8443"
         self.pcs: list = []
+        self.router6: Daemon | None = None
         self.state = self.dir / "state"
         self.state.mkdir()
         os.chown(self.state, DAEMON_UID, DAEMON_UID)
@@ -118,12 +119,12 @@ class Lab:
         """What a package would put in place: the host image and the loaders for TFTP."""
         self.boot = self.dir / "boot"
         self.boot.mkdir()
-        for file in ("vmlinuz", "initrd.img", "host.squashfs"):
+        for file in ("vmlinuz", "initrd.img", "host.squashfs", "local.efi"):
             if (IMAGES / "host" / file).exists():
                 shutil.copy(IMAGES / "host" / file, self.boot)
         self.tftp = self.dir / "tftp"
         self.tftp.mkdir()
-        for loader in ("undionly.kpxe", "ipxe.efi"):
+        for loader in ("undionly.kpxe", "snponly.efi"):
             if pathlib.Path("/usr/lib/ipxe", loader).exists():
                 shutil.copy(f"/usr/lib/ipxe/{loader}", self.tftp)
 
@@ -148,6 +149,12 @@ class Lab:
         self.controller.start()
         until(lambda: self._healthy() or self._ended(self.controller), 60, f"{self.controller.name}: /health")
 
+    def start_router6(self) -> None:
+        """What firmware expects of a school's network (see router6.py); once per lab."""
+        if not self.router6:
+            self.router6 = Daemon(f"{self.name}: IPv6 router", self.ns.argv(
+                "/usr/bin/python3", "-m", "tests.rig.router6", "lan"), self.dir / "router6.log", cwd=ROOT).start()
+
     @staticmethod
     def _ended(daemon: Daemon):
         if not daemon.alive():
@@ -162,6 +169,8 @@ class Lab:
     def stop(self) -> None:
         for pc in self.pcs:
             pc.stop()
+        if self.router6:
+            self.router6.stop()
         self.controller.stop()
         self.netd.stop()
 

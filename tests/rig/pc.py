@@ -17,6 +17,9 @@ from .daemon import Daemon
 from .lab import IMAGES, ROOT, Lab
 from .wire import Namespace
 
+# The processor has what Debian's programs and SSH use and AMD's virtualisation, which QEMU emulates: so the host in the
+# PC has a working KVM and its VMs are emulated once, not twice. No AVX: inside a VM in the PC it would not work.
+CPU = "qemu64,+npt,+ssse3,+sse4.1,+sse4.2,+popcnt,+aes,+pclmulqdq,+rdrand"
 OVMF = pathlib.Path("/usr/share/OVMF")
 
 
@@ -67,12 +70,13 @@ class PC:
 class QemuPC(PC):
     """A PC that boots from the network first and from its own disk second."""
 
-    def __init__(self, lab: Lab, name: str, firmware: str = "bios", memory_mib: int = 2048, cpus: int = 1,
+    def __init__(self, lab: Lab, name: str, firmware: str = "bios", memory_mib: int = 2048, cpus: int = 2,
                  register: bool = True):
         self.firmware, self.memory_mib, self.cpus = firmware, memory_mib, cpus
         super().__init__(lab, name, register)
         self.tap = f"tap{self.number}"
         lab.ns.tap(self.tap, "lan")
+        lab.start_router6()
         self.disk = self.dir / "disk.img"
         shutil.copy(IMAGES / "desktop.img", self.disk)
         self.console = self.dir / "console.log"
@@ -88,12 +92,13 @@ class QemuPC(PC):
             shutil.copy(OVMF / "OVMF_VARS_4M.fd", self.dir / "vars.fd")
             machine = ["-machine", "q35", "-drive",
                        f"if=pflash,format=raw,readonly=on,file={OVMF}/OVMF_CODE_4M.fd", "-drive",
-                       f"if=pflash,format=raw,file={self.dir}/vars.fd"]
+                       f"if=pflash,format=raw,file={self.dir}/vars.fd",
+                       "-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n"]
             nic += ",romfile="  # the firmware itself boots from the network, not the card's ROM
         else:
             machine = ["-machine", "pc"]
         return self.lab.ns.argv(
-            "qemu-system-x86_64", *machine, "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(self.cpus),
+            "qemu-system-x86_64", *machine, "-accel", "tcg,thread=multi", "-cpu", CPU, "-smp", str(self.cpus),
             "-m", str(self.memory_mib), "-display", "none", "-serial", f"file:{self.console}",
             "-qmp", f"unix:{self.dir}/qmp,server=on,wait=off", "-name", self.name,
             "-netdev", f"tap,id=n0,ifname={self.tap},script=no,downscript=no", "-device", nic,
