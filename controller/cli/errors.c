@@ -80,7 +80,9 @@ void cli_report(const struct cli *cli, int code, const struct error *err)
 		fprintf(stderr, "%s%s%s: ", verb->noun, verb->verb ? " " : "",
 			verb->verb ? verb->verb : "");
 	fprintf(stderr, "%s%s%s\n", field ? field : "", field ? ": " : "", error_text(err, code));
-	auto_free char *next = advice(cli, code);
+	/* The controller's own advice is better than ours. */
+	bool advised = strstr(error_text(err, code), "`nightclass ");
+	auto_free char *next = advised ? NULL : advice(cli, code);
 	if (next)
 		fprintf(stderr, "  Next: %s\n", next);
 }

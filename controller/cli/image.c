@@ -41,18 +41,38 @@ int image_list(struct cli *cli, struct error **err)
 	return e < 0 ? e : show_list(cli, answer, "name", columns, ARRAY_LEN(columns));
 }
 
+/* "/images/NAME", of one revision where --revision says so. */
+static int image_path(const struct cli *cli, char **ret_path, struct error **err)
+{
+	const char *text = cli_value(cli, "revision");
+	uint64_t revision;
+	auto_free char *path = client_path("/images", cli->args[0]);
+	if (!text) {
+		*ret_path = TAKE_PTR(path);
+		return 0;
+	}
+	if (uint_parse(text, 1, INT32_MAX, &revision) < 0)
+		return error_field(
+			err, -EINVAL, "--revision", "\"%s\" is not a whole number from 1 on", text);
+	*ret_path = xasprintf("%s?revision=%llu", path, (unsigned long long)revision);
+	return 0;
+}
+
 int image_show(struct cli *cli, struct error **err)
 {
 	auto_json json_t *image = NULL;
-	auto_free char *path = client_path("/images", cli->args[0]);
-	int e = client_get(cli->client, path, 0, &image, err);
+	auto_free char *path = NULL;
+	int e = image_path(cli, &path, err);
+	if (e == 0)
+		e = client_get(cli->client, path, 0, &image, err);
 	return e < 0 ? e : show_one(cli, image, "name", image_rows, ARRAY_LEN(image_rows));
 }
 
 int image_delete(struct cli *cli, struct error **err)
 {
-	auto_free char *path = client_path("/images", cli->args[0]);
-	return client_call(cli->client, "DELETE", path, NULL, NULL, err);
+	auto_free char *path = NULL;
+	int e = image_path(cli, &path, err);
+	return e < 0 ? e : client_call(cli->client, "DELETE", path, NULL, NULL, err);
 }
 
 /* What goes into one import; paths are owned. */
@@ -152,12 +172,22 @@ static int source_find(
 	return s->format ? 0 : guess_format(s->disk, &s->format, err);
 }
 
-static int upload_part(
+/* A file as the controller can find it: uploaded and named by its digest, or (--on-server) its path
+ * there. */
+static int name_part(
 	struct cli *cli, const char *path, const char *member, json_t *body, struct error **err)
 {
 	char digest[SHA256_TEXT];
-	int e = path ? upload_file(cli, path, digest, err) : 0;
-	if (path && e == 0)
+	if (!path)
+		return 0;
+	if (cli_value(cli, "on-server")) {
+		auto_free char *whole = realpath(path, NULL);
+		json_object_set_new(body, strcmp(member, "upload") == 0 ? "path" : member,
+			json_string(whole ? whole : path));
+		return 0;
+	}
+	int e = upload_file(cli, path, digest, err);
+	if (e == 0)
 		json_object_set_new(body, member, json_string(digest));
 	return e;
 }
@@ -188,11 +218,11 @@ static int import_source(
 {
 	auto_json json_t *answer = NULL,
 			 *body = json_pack("{s:s,s:s}", "name", name, "format", s->format);
-	int e = upload_part(cli, s->disk, "upload", body, err);
+	int e = name_part(cli, s->disk, "upload", body, err);
 	if (e == 0)
-		e = upload_part(cli, s->kernel, "kernel", body, err);
+		e = name_part(cli, s->kernel, "kernel", body, err);
 	if (e == 0)
-		e = upload_part(cli, s->initrd, "initrd", body, err);
+		e = name_part(cli, s->initrd, "initrd", body, err);
 	if (e < 0)
 		return e;
 	if (s->cmdline)

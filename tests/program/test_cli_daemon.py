@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """CLI and page against the real nightclassd over TLS, without any PC: what each says is understood by the other."""
+import json
 import os
 import pathlib
 import signal
@@ -123,6 +124,13 @@ def test_image_goes_in_and_out(controller):
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", disk, "-F", "raw", evil], check=True)
     assert "backing" in controller("image", "import", "evil", evil, expect=FAILED).stderr
     assert controller("image", "list", "-o", "name").stdout == "tiny\n"
+    controller("image", "import", "tiny", disk, "--kernel", "vmlinuz", "--on-server")
+    revisions = json.loads(controller("image", "list", "-o", "json").stdout)["items"]
+    assert [image["revision"] for image in revisions] == [2, 1]
+    assert "64.0 MiB" in controller("image", "show", "tiny", "--revision", 1).stdout
+    controller("image", "delete", "tiny", "--revision", 1)
+    controller("image", "show", "tiny", "--revision", 1, expect=NOT_FOUND)
+    controller("image", "show", "tiny", "--revision", 0, expect=USAGE)
     controller("image", "delete", "tiny")
     assert controller("image", "list").stdout == ""
 
