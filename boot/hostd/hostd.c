@@ -23,12 +23,13 @@
 #include "boot/hostd/handback.h"
 #include "boot/hostd/keep.h"
 #include "boot/hostd/link.h"
+#include "boot/hostd/lister.h"
 #include "boot/hostd/report.h"
 #include "boot/hostd/seen.h"
 #include "lib/clock.h"
 #include "lib/file.h"
 
-enum { LIST_MS = 5000, REPORT_SOON_MS = 100 };
+enum { REPORT_SOON_MS = 100 };
 
 VEC_OF(guestlinks, struct guestlink *);
 
@@ -45,7 +46,7 @@ struct hostd {
 	char *enrol_trouble, *line_trouble, *hypervisor_trouble, *goal_trouble;
 
 	struct host_seen seen;
-	uint64_t changes; /* steps begun and ended: a list older than one of them is stale */
+	struct lister *lister;
 	struct guestlinks guests;
 	struct link *link;
 	char *told, *shown; /* signature of the last report, text on the screen */
@@ -53,8 +54,7 @@ struct hostd {
 	enum handback_stage stage;
 	struct handback_seen leave;
 
-	struct loop_timer *enrol_timer, *list_timer, *report_timer, *lease_timer, *due_timer;
-	bool listing;
+	struct loop_timer *enrol_timer, *report_timer, *lease_timer, *due_timer;
 };
 
 static void rethink(struct hostd *h);
@@ -195,59 +195,16 @@ static void watch_guests(struct hostd *h)
 
 /* ---- what the hypervisor lists ---- */
 
-struct listing {
-	struct hostd *h;
-	uint64_t changes;
-	struct domains_seen domains;
-	int rc;
-	struct error *err;
-};
-
-static void list_run(void *arg)
-{
-	struct listing *l = arg;
-	l->rc = l->h->place.backend->list(l->h->place.uri, &l->domains, &l->err);
-}
-
-static void list_done(void *arg)
-{
-	struct listing *l = arg;
-	struct hostd *h = l->h;
-	h->listing = false;
-	if (!h->stopping) {
-		int64_t next = LIST_MS;
-		if (l->rc < 0) {
-			const char *text = error_text(l->err, l->rc);
-			if (!h->hypervisor_trouble)
-				log_error("host: VMs cannot be seen: %s", text);
-			h->seen.domains_known = false;
-			set_text(&h->hypervisor_trouble, text);
-		} else if (l->changes != h->changes) {
-			next = 0; /* made while a step began or ended */
-		} else {
-			set_text(&h->hypervisor_trouble, NULL);
-			seen_domains(&h->seen, &l->domains, goal_of(h), clock_mono_ms(),
-				random_number());
-		}
-		loop_timer_at(h->list_timer, clock_mono_ms() + next);
-		rethink(h);
-	}
-	domains_seen_done(&l->domains);
-	error_free(l->err);
-	free(l);
-}
-
-static void list_now(void *arg)
+static void listed(const struct domains_seen *domains, const char *why, void *arg)
 {
 	struct hostd *h = arg;
-	if (h->listing || h->stopping)
-		return;
-	struct listing *l = xnew(struct listing);
-	l->h = h;
-	l->changes = h->changes;
-	l->rc = -ECANCELED;
-	h->listing = true;
-	loop_work(h->loop, list_run, list_done, l);
+	if (!domains && !h->hypervisor_trouble)
+		log_error("host: VMs cannot be seen: %s", why);
+	set_text(&h->hypervisor_trouble, why);
+	h->seen.domains_known = domains != NULL;
+	if (domains)
+		seen_domains(&h->seen, domains, goal_of(h), clock_mono_ms(), random_number());
+	rethink(h);
 }
 
 /* ---- steps ---- */
@@ -270,8 +227,7 @@ static void step_ended(const struct work_end *end, void *arg)
 		log_info("%s %.24s: done in %.1f s", what, end->subject,
 			(double)(clock_mono_ms() - end->began_ms) / 1000);
 	seen_step_ended(&h->seen, end, clock_mono_ms(), random_number());
-	h->changes++;
-	loop_timer_at(h->list_timer, clock_mono_ms());
+	lister_changed(h->lister);
 	rethink(h);
 }
 
@@ -279,7 +235,7 @@ static void start_step(struct hostd *h, const struct step *step)
 {
 	struct hold_progress *progress = NULL;
 	seen_step_begun(&h->seen, step, goal_of(h));
-	h->changes++;
+	lister_changed(h->lister);
 	if (step->kind == STEP_FETCH_IMAGE) {
 		progress = xnew(struct hold_progress);
 		image_track_find(&h->seen, step->subject)->progress = progress;
@@ -550,12 +506,11 @@ int hostd_new(struct loop *loop, const struct hostd_options *options,
 		return r;
 	}
 	h->enrol_timer = loop_timer_new(loop, enrol_now, h);
-	h->list_timer = loop_timer_new(loop, list_now, h);
 	h->report_timer = loop_timer_new(loop, report_now, h);
 	h->lease_timer = loop_timer_new(loop, lease_ended, h);
 	h->due_timer = loop_timer_new(loop, something_due, h);
 	loop_timer_at(h->lease_timer, leaving(h) ? -1 : h->keep.deadline_ms);
-	list_now(h);
+	h->lister = lister_new(loop, &h->place, listed, h);
 	enrol_now(h);
 	rethink(h);
 	*ret_hostd = h;
@@ -568,6 +523,7 @@ void hostd_stop(struct hostd *h)
 		return;
 	h->stopping = true;
 	link_stop(h->link);
+	lister_stop(h->lister);
 	vec_each (struct image_track, image, &h->seen.images)
 		if (image->progress)
 			image->progress->cancel = true;
@@ -576,11 +532,17 @@ void hostd_stop(struct hostd *h)
 	vec_done(&h->guests);
 }
 
+bool hostd_stuck(const struct hostd *h)
+{
+	return h && lister_stuck(h->lister);
+}
+
 void hostd_free(struct hostd *h)
 {
 	if (!h)
 		return;
 	link_free(h->link);
+	lister_free(h->lister);
 	host_seen_done(&h->seen);
 	keep_done(&h->keep);
 	facts_done(&h->facts);

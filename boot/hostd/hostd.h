@@ -16,5 +16,7 @@ int hostd_new(struct loop *loop, const struct hostd_options *options,
 /* Two halves of the end, around loop_free: nothing new is begun, then all is freed. */
 void hostd_stop(struct hostd *hostd);
 void hostd_free(struct hostd *hostd);
+/* A worker hangs in libvirt: waiting for it (loop_free) could last for ever. */
+bool hostd_stuck(const struct hostd *hostd);
 
 #endif

@@ -39,6 +39,8 @@ static int run(const struct hostd_options *options)
 	else
 		log_error("host: cannot start: %s", error_text(err, r));
 	hostd_stop(hostd);
+	if (hostd_stuck(hostd))
+		_exit(code); /* all that is kept is kept already */
 	loop_free(loop);
 	hostd_free(hostd);
 	return code;

@@ -310,7 +310,6 @@ def test_vm_runs_survives_hostd_and_goes(boot, controller, machine, store, forei
     controller.want(2, [vm(2, store["vm"])])
     controller.wait_report(lambda r: states(r) == {"alice-002": "ready"}, 180, "the first gone, the second ready")
     assert machine.domains() == {"nc-alice-002", "somebody"}
-    assert "power off" in host.hostd.text() or not (host.dir / "vm" / "alice-001").exists()
 
     controller.want(3)
     controller.wait_report(lambda r: r["generation"] == 3 and not r["vms"] and not r["images"], 90, "all gone")
@@ -350,6 +349,16 @@ def test_start_that_fails_says_why(boot, controller, machine, store):
     until(lambda: host.hostd.text().count("make VM alice-004: ") >= 4, 30, "a try of the new instance")
 
 
+def missed(host: Host, controller: Controller) -> dict:
+    """Time passes until hostd misses libvirt; the report that says so."""
+    def look():
+        host.clock.forward(5)
+        return controller.reports[-1].get("problem")
+
+    until(look, 30, "libvirt is missed", every=0.5)
+    return controller.reports[-1]
+
+
 @needs_vms
 def test_libvirtd_dies_and_comes_back(boot, controller, machine, store):
     """Unknown is not absent: while libvirt is silent nothing is made or taken away."""
@@ -357,11 +366,21 @@ def test_libvirtd_dies_and_comes_back(boot, controller, machine, store):
     host = boot(controller, machine.argv)
     controller.wait_report(lambda r: states(r) == {"alice-005": "ready"}, 180, "VM ready")
     machine.libvirtd.kill(signal.SIGSTOP)
-    report = controller.wait_report(lambda r: r.get("problem"), 60, "libvirt is missed")
+    report = missed(host, controller)
     assert "libvirt" in report["problem"] and states(report) == {"alice-005": "ready"}
     machine.libvirtd.kill(signal.SIGCONT)
     controller.wait_report(lambda r: not r.get("problem"), 60, "libvirt is back")
     assert host.hostd.text().count("make VM alice-005") == 1
-    controller.want(2, role="desktop", lease_s=0)
-    host.wait_reboot(90)
-    assert machine.domains() == set()
+    # Hand-back does not wait for a libvirt that hangs: grace and slack, then the restart ends the VM.
+    machine.libvirtd.kill(signal.SIGSTOP)
+    missed(host, controller)
+    controller.want(2, role="desktop", lease_s=0, grace_s=20)
+    host.hostd.wait_for("hand-back: none -> emptying", 20)
+    host.clock.forward(49)
+    assert not host.rebooted.exists()
+    host.clock.forward(2)
+    try:
+        host.wait_reboot(30)
+    finally:
+        machine.libvirtd.kill(signal.SIGCONT)
+    assert "VMs are left" in host.hostd.text()
