@@ -15,6 +15,7 @@
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
 #include "controller/api/exchange.h"
+#include "controller/drive/drive.h"
 #include "controller/pki.h"
 #include "controller/store/enrolment.h"
 #include "controller/store/pc.h"
@@ -136,6 +137,23 @@ static bool certificate_ok(struct exchange *exchange, char ret_key_id[SHA256_TEX
 	return ok;
 }
 
+int session_hold(struct controller *controller, const char *pc, const char *why, struct error **err)
+{
+	int r = store_begin(controller->store, err);
+	if (r < 0)
+		return r;
+	r = store_enrolment_hold(controller->store, pc, why, err);
+	if (r >= 0)
+		r = store_pc_set_state(controller->store, pc, PC_EXCEPTION, 0, why, err);
+	if (r < 0) {
+		store_rollback(controller->store);
+		return r;
+	}
+	log_warning("%s: held: %s", pc, why);
+	drive_kick(controller);
+	return store_commit(controller->store, err);
+}
+
 static int check_session(
 	struct exchange *exchange, const struct enrolment *enrolment, struct refusal *refusal)
 {
@@ -152,10 +170,13 @@ static int check_session(
 	pc_done(&pc);
 	if (present)
 		return 0;
-	if (newer && !exchange->suspended &&
-		store_enrolment_hold(store, enrolment->pc,
-			"an older session of it still speaks beside the newer one", NULL) >= 0)
-		log_warning("pc %s: two sessions at once, both held", enrolment->pc);
+	if (newer && !exchange->suspended) {
+		auto_error struct error *err = NULL;
+		int r = session_hold(exchange->http->controller, enrolment->pc,
+			"an older session of it still speaks beside the newer one", &err);
+		if (r < 0)
+			log_error("%s: it cannot be held: %s", enrolment->pc, error_text(err, r));
+	}
 	return refuse(
 		refusal, 403, NULL, "this is not the present session of PC %s", enrolment->pc);
 }

@@ -7,6 +7,7 @@
 #include "lib/error.h"
 #include "lib/hash.h"
 
+struct controller;
 struct store;
 
 /* The digest under which a token is kept. */
@@ -18,5 +19,9 @@ int token_make(struct store *store, const char *name, const char *role, int64_t 
 /* At first start: an admin token into `path` (0600). Nothing when the file is there and any token
  * exists. */
 int token_first(struct store *store, const char *path, struct error **err);
+/* Two sessions claim one PC: all of them are held, the PC is an exception until an operator
+ * releases it. */
+int session_hold(
+	struct controller *controller, const char *pc, const char *why, struct error **err);
 
 #endif

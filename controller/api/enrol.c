@@ -19,7 +19,6 @@
 #include "controller/store/pc.h"
 #include "controller/store/store.h"
 #include "lib/clock.h"
-#include "lib/log.h"
 
 enum { BODY_MAX = 32 << 10, TOKEN_S = 120, SLACK_S = 3600, TOKEN_BYTES = 32 };
 
@@ -62,17 +61,12 @@ static int hold(const struct api_request *request, const char *pc, struct api_an
 {
 	static const char why[] =
 		"a second host claimed this PC in one boot; both are held until an operator looks";
-	struct store *store = request->controller->store;
-	int r = store_enrolment_hold(store, pc, why, err);
-	if (r >= 0)
-		r = store_pc_set_state(store, pc, PC_EXCEPTION, 0, why, err);
+	int r = session_hold(request->controller, pc, why, err);
 	if (r < 0)
 		return r;
-	log_warning("pc %s: %s", pc, why);
 	ret_answer->status = 403;
 	ret_answer->body = json_pack("{s:s, s:s, s:i, s:s}", "type", "about:blank", "title",
 		"Forbidden", "status", 403, "detail", why);
-	drive_kick(request->controller);
 	return 0;
 }
 

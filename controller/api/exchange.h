@@ -90,6 +90,8 @@ int refuse(struct refusal *refusal, int status, const char *field, const char *f
 void conn_arm(struct conn *conn, enum conn_timer purpose, uint64_t seconds);
 void conn_arm_at(struct conn *conn, enum conn_timer purpose, uint64_t at_us);
 uint64_t http_now_us(struct http *http);
+/* libmicrohttpd has something to do although no descriptor says so: a resumed connection. */
+void listener_run_soon(struct listener *listener);
 
 /* guard.c: headers and target of a request whose headers are whole. 0 or the status in refusal. */
 int guard_check(struct exchange *exchange, const char *version, struct refusal *refusal);

@@ -21,7 +21,14 @@
 #include "controller/store/store.h"
 #include "lib/log.h"
 
-enum { HEAD_S = 15, IDLE_S = 75, BACKLOG = 1024, MEMORY_LIMIT = 32 * 1024, MEMORY_STEP = 4096 };
+enum {
+	HEAD_S = 15,
+	IDLE_S = 75,
+	BACKLOG = 1024,
+	MEMORY_LIMIT = 32 * 1024,
+	MEMORY_STEP = 4096,
+	TURNS = 256
+};
 
 uint64_t http_now_us(struct http *http)
 {
@@ -157,24 +164,39 @@ static void arm_listener(struct listener *listener)
 	sd_event_source_set_enabled(listener->timer, SD_EVENT_ONESHOT);
 }
 
+/* One turn of libmicrohttpd. It takes a TLS record per call and asks to be called again at once
+ * while more are there: a timer between them would cost a large body a millisecond per 16 KiB. */
+static void turn(struct listener *listener)
+{
+	MHD_UNSIGNED_LONG_LONG ms = 1;
+	for (int i = 0; i < TURNS; i++) {
+		MHD_run(listener->daemon);
+		if (MHD_get_timeout(listener->daemon, &ms) != MHD_YES || ms > 0)
+			break;
+	}
+	arm_listener(listener);
+}
+
+void listener_run_soon(struct listener *listener)
+{
+	sd_event_source_set_time(listener->timer, 0);
+	sd_event_source_set_enabled(listener->timer, SD_EVENT_ONESHOT);
+}
+
 static int on_io(sd_event_source *source, int fd, uint32_t events, void *arg)
 {
-	struct listener *listener = arg;
 	(void)source;
 	(void)fd;
 	(void)events;
-	MHD_run(listener->daemon);
-	arm_listener(listener);
+	turn(arg);
 	return 0;
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *arg)
 {
-	struct listener *listener = arg;
 	(void)source;
 	(void)usec;
-	MHD_run(listener->daemon);
-	arm_listener(listener);
+	turn(arg);
 	return 0;
 }
 

@@ -48,7 +48,9 @@ void wait_resume(struct exchange *exchange)
 		return;
 	wait_leave(exchange);
 	MHD_resume_connection(exchange->connection);
-	/* libmicrohttpd only marks it; from a timer or a worker's result nobody else would run it. */
+	listener_run_soon(exchange->conn->listener);
+	/* libmicrohttpd only marks it; from a timer or a worker's result nobody else would run it.
+	 */
 	sd_event_source_set_time(exchange->conn->listener->timer, 0);
 	sd_event_source_set_enabled(exchange->conn->listener->timer, SD_EVENT_ONESHOT);
 }
