@@ -6,13 +6,13 @@ import json
 import os
 import pathlib
 import re
+import select
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import threading
-import time
 
 import pytest
 
@@ -369,31 +369,50 @@ def test_failed_replacement_leaves_the_former(rig):
     assert lab.ok(op="show")["applied"][0]["left_s"] <= 60
 
 
+class Monitor:
+    """What the kernel tells about routes and addresses between start and changes()."""
+
+    def __init__(self, lab: Site):
+        self.ns = lab.ns
+        self.process = subprocess.Popen(lab.ns.argv("ip", "monitor", "route", "address"), stdout=subprocess.PIPE)
+        os.set_blocking(self.process.stdout.fileno(), False)
+        self.text = ""
+        until(lambda: self._mark("10.97.1.0/24"), 10, "ip monitor", every=0.02)  # it does not say when it is ready
+
+    def _mark(self, to: str) -> bool:
+        self.ns.ip("route", "add", to, "via", "10.70.0.254")
+        self.ns.ip("route", "del", to)
+        self.text += (self.process.stdout.read() or b"").decode()
+        return to in self.text
+
+    def changes(self) -> list[str]:
+        until(lambda: self._mark("10.97.2.0/24"), 10, "ip monitor", every=0.02)
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        return [line for line in self.text.splitlines() if "10.97." not in line]
+
+
 def test_same_request_twice_changes_nothing(rig):
     lab = rig.site()
     request = lab.lease([lab, rig.site(2)])
     lab.ok(**request)
-    with subprocess.Popen(lab.ns.argv("ip", "monitor", "route", "address"), stdout=subprocess.PIPE, text=True) as monitor:
-        generation = lab.ns.run("nft", "-n", "-a", "list", "ruleset").stdout
-        lab.ok(**request)
-        lab.ns.ip("route", "add", "10.97.0.0/16", "via", "10.70.0.254")  # what the monitor does see
-        line = monitor.stdout.readline()
-        monitor.kill()
-    assert line.startswith("10.97.0.0/16"), "no address or route was touched before"
-    assert lab.ns.run("nft", "-n", "-a", "list", "ruleset").stdout == generation
+    table = lab.ns.run("nft", "-a", "list", "ruleset").stdout  # with handles: a new table would have new ones
+    monitor = Monitor(lab)
+    lab.ok(**request)
+    assert monitor.changes() == []
+    assert lab.ns.run("nft", "-a", "list", "ruleset").stdout == table
 
 
 def test_changed_gateway_touches_only_that_route(rig):
     lab = rig.site()
     routes = [{"to": "10.80.2.0/24", "via": "10.70.0.2"}, {"to": "10.80.3.0/24", "via": "10.70.0.3"}]
     lab.ok(**lab.lease([lab], routes=routes))
-    with subprocess.Popen(lab.ns.argv("ip", "monitor", "route"), stdout=subprocess.PIPE, text=True) as monitor:
-        routes[1]["via"] = "10.70.0.4"
-        until(lambda: monitor.pid in map(int, run("ip", "netns", "pids", lab.ns.name).stdout.split()), 5, "monitor")
-        time.sleep(0.3)  # `ip monitor` says nothing when it is ready
-        lab.ok(**lab.lease([lab], routes=routes))
-        seen = [monitor.stdout.readline(), monitor.stdout.readline()]
-        monitor.kill()
+    monitor = Monitor(lab)
+    routes[1]["via"] = "10.70.0.4"
+    lab.ok(**lab.lease([lab], routes=routes))
+    seen = monitor.changes()
+    assert len(seen) == 2, seen
     assert seen[0].startswith("Deleted 10.80.3.0/24") and seen[1].startswith("10.80.3.0/24 via 10.70.0.4"), seen
     assert len(lab.our_routes()) == 2
 
@@ -449,8 +468,8 @@ def test_reserved_pc_with_and_without_boot_lease(rig):
     assert (lease.address, lease.file, lease.router) == ("10.71.1.11", "", "10.71.1.1")
     lab.ok(op="boot", lease_s=60, url=URL)
     assert pc.discover(arch=0).file == "undionly.kpxe"
-    assert pc.discover(arch=7).file == "ipxe.efi"
-    assert pc.discover(arch=9).file == "ipxe.efi"
+    assert pc.discover(arch=7).file == "snponly.efi"
+    assert pc.discover(arch=9).file == "snponly.efi"
     offer = pc.discover(arch=0, ipxe=True)
     assert offer.file == URL and offer.next_server == "10.71.1.1"
     assert pc.discover().file == "", "a desktop that asks for an address gets no boot file"
@@ -567,7 +586,7 @@ def test_proxy_never_offers_an_address(rig):
         assert all(o.mac == PC1 for o in ours), "strangers are not answered"
         seen.append([o.file for o in ours])
     assert [len(files) for files in seen[:3]] == [1, 1, 1], "firmware is sent to our boot server"
-    assert [pc.proxy_file(arch) for arch in (0, 7, 9)] == ["undionly.kpxe", "ipxe.efi", "ipxe.efi"]
+    assert [pc.proxy_file(arch) for arch in (0, 7, 9)] == ["undionly.kpxe", "snponly.efi", "snponly.efi"]
     assert seen[3] == [URL] and seen[4] == [URL]
     assert seen[5] == [], "a desktop hears the school's server alone"
     lab.ok(op="boot", lease_s=0)
@@ -597,25 +616,29 @@ def test_conflicts(rig):
     lab = rig.site()
     lab.station("thief", "52:54:00:00:07:77", "10.71.1.12/24")
     lab.station("pc1", PC1, "10.71.1.11/24")
-    begin = time.monotonic()
     answer = lab.ok(op="conflicts", addresses=[f"10.71.1.{n}" for n in range(11, 111)], mine=[PC1, PC2])
     assert answer["conflicts"] == [{"address": "10.71.1.12", "mac": "52:54:00:00:07:77"}]
-    assert time.monotonic() - begin < 3
     assert lab.ok(op="conflicts", addresses=["10.71.1.11"])["conflicts"] == [{"address": "10.71.1.11", "mac": PC1}]
     assert lab.ok(op="conflicts", addresses=[])["conflicts"] == []
 
 
 def test_netd_serves_others_while_it_probes_and_ends_in_mid_probe(rig):
     lab = rig.site()
+    probe = b'{"op":"conflicts","addresses":["10.71.1.9"]}\n'
     with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(15)
         s.connect(str(lab.dir / "netd.sock"))
-        s.sendall(b'{"op":"conflicts","addresses":["10.71.1.9"]}\n{"op":"show"}\n')
-        begin = time.monotonic()
-        lab.ok(op="show")
-        assert time.monotonic() - begin < 0.6
         lines = s.makefile("rb")
-        assert json.loads(lines.readline())["conflicts"] == [] and "applied" in json.loads(lines.readline())
-        s.sendall(b'{"op":"conflicts","addresses":["10.71.1.9"]}\n')
+        served = False
+        for _ in range(5):  # the probe takes about a second; on a busy machine we may come too late to see it
+            s.sendall(probe + b'{"op":"show"}\n')
+            lab.ok(op="show")
+            served = served or not select.select([s], [], [], 0)[0]
+            assert json.loads(lines.readline())["conflicts"] == [] and "applied" in json.loads(lines.readline())
+            if served:
+                break
+        assert served
+        s.sendall(probe)
         lab.daemon.stop()
     assert lab.daemon.process.returncode == 0
 
