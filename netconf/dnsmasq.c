@@ -124,6 +124,8 @@ static void add_boot(struct buf *b, const struct net_site *site, const char *url
 			    "pxe-service=tag:pc,tag:!ipxe,x86-64_EFI,Nightclass,snponly.efi\n");
 		return;
 	}
+	/* iPXE's own option "no proxy DHCP": it need not wait for another server's boot answer */
+	buf_adds(b, "dhcp-option-force=tag:ipxe,encap:175,176,1b\n");
 	buf_addf(b, "dhcp-boot=tag:pc,tag:!ipxe,tag:bios,undionly.kpxe,,%s\n", server);
 	buf_addf(b, "dhcp-boot=tag:pc,tag:!ipxe,tag:uefi,snponly.efi,,%s\n", server);
 }
