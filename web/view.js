@@ -12,6 +12,9 @@ const WORDS = {
 };
 const VM_ICONS = {ready: 'ready', running: 'wait', starting: 'wait', waiting: 'wait', stopping: 'draining',
 	failed: 'failed', absent: 'wait'};
+// What an eye that skims the events must not miss.
+const ALARM = /refused|failed|exception|alarm|held/;
+const ALARM_STATE = /-> (exception|failed|partly)\b/;
 const BUSY = new Set(['waking', 'booting', 'draining', 'returning']);
 
 const at = (id) => document.getElementById(id);
@@ -268,7 +271,7 @@ export function showEvents(events) {
 	seenAt(events[0]?.at);
 	at('no-events').hidden = events.length > 0;
 	fill(at('event-list'), events.map((event) => h('li', {'data-kind': event.kind.split('.')[0],
-		'data-alarm': /refused|failed|exception|alarm|held/.test(event.kind)},
+		'data-alarm': ALARM.test(event.kind) || ALARM_STATE.test(event.text)},
 	h('time', {datetime: new Date(seconds(event.at) * 1000).toISOString()}, clock(event.at)),
 	h('span', {class: 'event-text'}, event.text), h('small', null, event.kind))));
 }

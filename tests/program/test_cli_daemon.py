@@ -242,8 +242,10 @@ def test_the_page_in_the_night(dark_lab):
         lab.cli("cluster", "create", "alice", "-n", 4, "--policy", "spread")
         page.wait("document.querySelectorAll('.vm[data-state=ready]').length === 4")
         page.wait("document.querySelector('#clusters').innerText.includes('4 of 4 ready')")
+        page.screenshot(str(BUILD / "web" / "daemon-night.png"))
         lab.clock.write_text("3600\n")
         lab.cli("pc", "edit", "pc1", "--seat", "an hour later")
         page.wait("/hand-back in 5\\d min/.test(document.querySelector('#countdown').innerText)")
-        page.screenshot(str(BUILD / "web" / "daemon-night.png"))
+        page.wait("document.querySelector('.events li[data-alarm]')")
+        page.screenshot(str(BUILD / "web" / "daemon-lost.png"))
         assert not page.errors
