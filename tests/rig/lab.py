@@ -192,8 +192,9 @@ class Lab:
         return done
 
     def show(self, *words: str):
-        """The CLI's answer as data."""
-        return json.loads(self.cli("-o", "json", *words).stdout)
+        """The CLI's answer as data; a list is the list of its items."""
+        data = json.loads(self.cli("-o", "json", *words).stdout)
+        return data["items"] if isinstance(data, dict) and "items" in data else data
 
     def api(self, method: str, path: str, body=None, token: str | None = None, timeout: float = 60):
         """One REST call; the answer as data. urllib.error.HTTPError for a problem."""

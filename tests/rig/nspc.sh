@@ -29,6 +29,10 @@ mount --bind "$dir/lib" /var/lib/libvirt
 mount --bind "$dir/etc" /etc/libvirt
 mount --bind "$dir/log" /var/log/libvirt
 mount --bind "$dir/cache" /var/cache/libvirt
-mount --bind "$dir/run" /run
+# The rig's own folder lives in the /run that is about to be hidden: it stays reachable under its name.
+rig=$(echo "$dir" | cut -d / -f 3)
+mkdir -p "$dir/run/$rig"
+mount --bind "/run/$rig" "$dir/run/$rig"
+mount --rbind "$dir/run" /run
 /usr/sbin/virtlogd -d
 exec /usr/sbin/libvirtd

@@ -159,7 +159,7 @@ class NamespacePC(PC):
         self.woken_at = time.time()
         env = dict(self.lab.school.env, PYTHONPATH=str(ROOT))
         self.machine = Daemon(f"{self.name} (namespace)", self.argv(
-            "/usr/bin/python3", "-m", "tests.rig.firmware", str(self.lab.school.bin / "nightclass-hostd"),
+            "unshare", "--pid", "--fork", "--kill-child=SIGKILL", "/usr/bin/python3", "-m", "tests.rig.firmware", str(self.lab.school.bin / "nightclass-hostd"),
             f"http://10.71.{self.lab.number}.1:8080", self.mac, str(self.dir)), self.dir / "machine.log", env).start()
 
     def power_off(self) -> None:

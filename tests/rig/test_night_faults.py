@@ -129,7 +129,8 @@ def test_pc_unplugged_in_mid_deployment(school):
     victim = lab.pcs[1]
     until(lambda: victim.virsh("list", "--name").strip(), 120, "a VM starts on pc2")
     victim.power_off()
-    row = cluster(lab, "partly", timeout=240)
+    row = until(lambda: (c := cluster(lab, "partly")) and all(vm["state"] in ("ready", "failed") for vm in c["vms"])
+                and c, 240, "the others are ready")
     states = {vm["pc"]: vm for vm in row["vms"]}
     assert states["pc1"]["state"] == states["pc3"]["state"] == "ready"
     assert states["pc2"]["state"] == "failed" and "pc2" in states["pc2"]["reason"]

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The operating system images: what must not be in them, and what the host's first program does when something is
+wrong. The PCs here are QEMU with the kernel given from outside; the way through the firmware is the e2e's."""
+import hashlib
+import http.server
+import re
+import subprocess
+import threading
+
+import pytest
+
+from tests.rig.lab import IMAGES
+from tests.rig.pc import CPU
+from tests.rig.wire import run
+
+HOST, MPI = IMAGES / "host", IMAGES / "mpi"
+MAC = "52:54:00:00:77:01"
+# The last parts of Linux that write to a disk of a PC. A host that has none cannot write one.
+DISK_DRIVERS = re.compile(r"/(ahci|ata_piix|libata|nvme|nvme-core|sd_mod|usb-storage|uas|virtio_blk|virtio_scsi|mmc_block|"
+                          r"pata_\w+|sata_\w+|megaraid\w*|mpt3sas|nbd|dm-mod|md-mod|vmd)\.ko$")
+
+
+def host_files() -> list[str]:
+    return run("unsquashfs", "-l", "-d", "", str(HOST / "host.squashfs")).stdout.split("\n")
+
+
+def initrd_files() -> list[str]:
+    packed = subprocess.run(["zstd", "-qdc", str(HOST / "initrd.img")], capture_output=True, check=True)
+    return subprocess.run(["cpio", "-t", "--quiet"], input=packed.stdout, capture_output=True,
+                          check=True).stdout.decode().split("\n")
+
+
+def test_host_has_no_driver_for_a_disk():
+    for files in (host_files(), initrd_files()):
+        modules = [f for f in files if f.endswith(".ko")]
+        assert any(f.endswith("/virtio_net.ko") for f in modules) and any("/r8169.ko" in f for f in modules)
+        assert [f for f in modules if DISK_DRIVERS.search("/" + f)] == []
+
+
+def test_host_is_small_and_is_what_its_digest_says():
+    image = HOST / "host.squashfs"
+    assert image.stat().st_size <= 160 << 20
+    with open(image, "rb") as f:
+        assert hashlib.file_digest(f, "sha256").hexdigest() == (HOST / "host.squashfs.sha256").read_text().strip()
+
+
+def test_host_holds_no_secret_and_no_login():
+    files = host_files()
+    assert [f for f in files if re.search(r"machine-id|ssh_host|\.key$|\.pem$|/sshd|/agetty|shadow|authorized", f)] == []
+    inittab = run("unsquashfs", "-cat", str(HOST / "host.squashfs"), "etc/inittab").stdout
+    assert "respawn:/usr/lib/nightclass/run-hostd" in inittab and "getty" not in inittab and "/bin/sh" not in inittab
+
+
+@pytest.mark.parametrize("path", ["/etc/machine-id", "/etc/hostname", "/etc/ssh/ssh_host_ed25519_key",
+                                  "/etc/ssh/ssh_host_rsa_key", "/home/night/.ssh", "/root/.ssh"])
+def test_mpi_image_is_nobody_yet(path):
+    assert "File not found" in run("debugfs", "-R", f"stat {path}", str(MPI / "disk.raw")).stderr
+
+
+def test_mpi_image_is_whole():
+    run("e2fsck", "-fn", str(MPI / "disk.raw"))
+    found = run("debugfs", "-R", "stat /usr/sbin/nightclass-guest", str(MPI / "disk.raw"))
+    assert "Mode:  0755" in found.stdout
+    passwd = run("debugfs", "-R", "cat /etc/passwd", str(MPI / "disk.raw")).stdout
+    assert "\nnight:x:1000:1000:" in passwd
+
+
+class Server:
+    """Serves one file as /image; everything else is not found. Counts what was asked for."""
+
+    def __init__(self, content: bytes):
+        asked = self.asked = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):  # noqa: N802 (the library's name)
+                asked.append(self.path)
+                self.send_response(200 if self.path == "/image" else 404)
+                body = content if self.path == "/image" else b""
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_words):
+                pass
+
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.http.server_address[1]
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *_failure) -> None:
+        self.http.shutdown()
+        self.http.server_close()
+
+
+def start_pc(words: str, mac: str = MAC) -> str:
+    """A PC with the host's kernel and initramfs; what it wrote on its console until it restarted itself."""
+    done = subprocess.run(
+        ["qemu-system-x86_64", "-machine", "pc", "-accel", "tcg,thread=multi", "-cpu", CPU, "-smp", "2", "-m", "512",
+         "-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", str(HOST / "vmlinuz"),
+         "-initrd", str(HOST / "initrd.img"), "-netdev", "user,id=n0", "-device", f"virtio-net-pci,netdev=n0,mac={mac}",
+         "-append", f"console=ttyS0 quiet nightclass.patience=6 nightclass.pause=1 {words}"],
+        capture_output=True, text=True, errors="replace", timeout=120, stdin=subprocess.DEVNULL, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def bootif(mac: str = MAC) -> str:
+    return "BOOTIF=01-" + mac.replace(":", "-")
+
+
+def test_a_root_image_with_another_digest_is_never_started():
+    with Server(b"not what was promised" * 1000) as server:
+        console = start_pc(f"{bootif()} nightclass.root=http://10.0.2.2:{server.port}/image "
+                           f"nightclass.root.sha256={'0' * 64}")
+    assert "wrong SHA-256" in console and "FAILED: no root image" in console and "starting the host" not in console
+    assert len(server.asked) >= 2  # it tried again before it gave up
+
+
+def test_a_missing_root_image_is_told_on_the_screen():
+    with Server(b"") as server:
+        console = start_pc(f"{bootif()} nightclass.root=http://10.0.2.2:{server.port}/gone "
+                           f"nightclass.root.sha256={'0' * 64}")
+    assert "404" in console and "FAILED: no root image" in console and "This PC restarts" in console
+
+
+def test_a_damaged_image_with_the_right_digest_restarts_the_pc():
+    content = b"hsqs" + bytes(4092)
+    with Server(content) as server:
+        console = start_pc(f"{bootif()} nightclass.root=http://10.0.2.2:{server.port}/image "
+                           f"nightclass.root.sha256={hashlib.sha256(content).hexdigest()}")
+    assert "FAILED: the root image could not be started" in console
+
+
+@pytest.mark.parametrize("words, why", [
+    (f"{bootif('52:54:00:00:77:99')} nightclass.root=http://10.0.2.2/image nightclass.root.sha256={'0' * 64}",
+     "no driver found for the network card 52:54:00:00:77:99"),
+    (f"{bootif()} nightclass.root=http://10.0.2.2/image", "names no digest"),
+])
+def test_a_boot_script_that_cannot_work_says_why(words, why):
+    console = start_pc(words)
+    assert re.search(f"FAILED: .*{why}", console)
