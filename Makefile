@@ -91,6 +91,8 @@ $(B)/gen/generated: controller/store/schema.sql $(WEB_FILES) lib/embed.sh
 	$(call say,GEN,$(B)/gen)
 	$(Q)sh lib/embed.sh $(B)/gen controller/store/schema.sql $(WEB_FILES)
 	@touch $@
+# So that what includes it is compiled anew in the same run.
+$(B)/gen/embedded.h: $(B)/gen/generated ;
 
 # Unit tests: one program each, linked with every room.
 UNIT    := $(wildcard tests/unit/test_*.c)
