@@ -35,6 +35,21 @@ static char *line_of(const char *text, const char *name, char *fields[], size_t 
 	return copy;
 }
 
+static bool has_line(const char *text, const char *name)
+{
+	auto_free char *line = line_of(text, name, NULL, 0);
+	return line != NULL;
+}
+
+/* The number of the group `name` when a user may have it, else 0. */
+static unsigned group_of(const char *text, const char *name)
+{
+	char *fields[3];
+	uint64_t id;
+	auto_free char *line = line_of(text, name, fields, ARRAY_LEN(fields));
+	return line && uint_parse(fields[2], FIRST_ID, LAST_ID, &id) == 0 ? (unsigned)id : 0;
+}
+
 /* Is `id` the third field of any line? */
 static bool id_taken(const char *text, unsigned id)
 {
@@ -52,9 +67,9 @@ static int append(
 	int root_fd, const char *path, const char *old, mode_t mode, char *line, struct error **err)
 {
 	const struct inside_owner root = {0, 0};
-	size_t len = strlen(old);
-	auto_free char *text =
-		xasprintf("%s%s%s\n", old, len && old[len - 1] != '\n' ? "\n" : "", line);
+	size_t len = old ? strlen(old) : 0;
+	auto_free char *text = xasprintf(
+		"%s%s%s\n", len ? old : "", len && old[len - 1] != '\n' ? "\n" : "", line);
 	free(line);
 	return inside_write(root_fd, path, text, root, mode, 0755, err);
 }
@@ -69,15 +84,19 @@ static int add(
 		r = inside_read(root_fd, "/etc/shadow", &shadow, err);
 	if (r < 0)
 		return r;
-	while (id_taken(passwd, id) || id_taken(group, id))
+	/* Cut short before the last of the three, the next start goes on with the same number. */
+	unsigned own_group = group_of(group, name);
+	if (own_group)
+		id = own_group;
+	while (!own_group && (id_taken(passwd, id) || id_taken(group, id)))
 		if (++id > LAST_ID)
 			return error_make(err, -ENOSPC, "no account number is free");
-	r = append(root_fd, "/etc/group", group, 0644, xasprintf("%s:x:%u:", name, id), err);
-	if (r == 0)
+	if (!own_group)
+		r = append(
+			root_fd, "/etc/group", group, 0644, xasprintf("%s:x:%u:", name, id), err);
+	if (r == 0 && !has_line(shadow, name))
 		r = append(root_fd, "/etc/shadow", shadow, 0640,
 			xasprintf("%s:*:19000:0:99999:7:::", name), err);
-	/* The account exists once this is written: cut short before, the next start does it all
-	 * again. */
 	if (r == 0)
 		r = append(root_fd, "/etc/passwd", passwd, 0644,
 			xasprintf("%s:x:%u:%u::/home/%s:%s", name, id, id, name, shell), err);

@@ -78,8 +78,9 @@ int identity_load(
 	if (strcmp(stored.boot_id, boot_id) != 0) {
 		r = error_make(err, -ENOENT, "%s is of another boot", path);
 	} else {
-		*ret_identity =
-			(struct identity){.pc = TAKE_PTR(stored.pc), .api = TAKE_PTR(stored.api)};
+		memset(ret_identity, 0, sizeof(*ret_identity));
+		ret_identity->pc = TAKE_PTR(stored.pc);
+		ret_identity->api = TAKE_PTR(stored.api);
 		set_files(ret_identity, run_dir);
 	}
 	json_done(stored_fields, ARRAY_LEN(stored_fields), &stored);
@@ -159,11 +160,14 @@ int enrol_make_request(const char *key_pem, const char *boot_id, char **ret_pem,
 
 static int own_key(const char *path, char **ret_pem, struct error **err)
 {
-	if (file_read(path, 65536, ret_pem, NULL, NULL) == 0)
-		return 0;
 	auto_free char *pem = NULL;
-	int r = enrol_make_key(&pem, err);
-	if (r == 0)
+	int r = file_read(path, 65536, &pem, NULL, NULL);
+	if (r == 0 && pem) {
+		*ret_pem = TAKE_PTR(pem);
+		return 0;
+	}
+	r = enrol_make_key(&pem, err);
+	if (r == 0 && pem)
 		r = file_write(path, pem, strlen(pem), 0600, err);
 	if (r == 0)
 		*ret_pem = TAKE_PTR(pem);
@@ -251,7 +255,7 @@ static int exchange(const struct hostd_options *o, const struct proto_facts *fac
 {
 	auto_free char *key = NULL, *request = NULL;
 	int r = own_key(identity->key_file, &key, err);
-	if (r == 0)
+	if (r == 0 && key)
 		r = enrol_make_request(key, facts->boot_id, &request, err);
 	if (r < 0)
 		return r;

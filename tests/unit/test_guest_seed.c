@@ -107,6 +107,8 @@ static void context_free(struct proto_context *c)
 	proto_vms_done(&vms);
 }
 
+struct refused;
+
 /* Disc -> folder, as a mount would show it. */
 static void unpack(const char *disc, const char *dir)
 {
@@ -181,6 +183,28 @@ static void test_whole_way(void **state)
 	assert_int_equal(st.st_uid, geteuid() == 0 ? 1001 : geteuid());
 	assert_int_equal(stat(ssh, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0700);
+	seed_done(&seed);
+	context_free(&c);
+}
+
+static void write_seed(const struct proto_context *c, const struct refused *change);
+
+/* A VM that lost power between the three account files. */
+static void test_half_made_account(void **state)
+{
+	struct proto_context c = context();
+	struct seed seed = {0};
+	(void)state;
+	auto_free char *dir = at("seed"), *root = at("root");
+	put("root/etc/group", "root:x:0:\nold:x:1000:\nnight:x:1001:\n");
+	put("root/etc/shadow", "night:*:19000:0:99999:7:::\n");
+	write_seed(&c, NULL);
+	assert_int_equal(seed_read(dir, &seed, NULL), 0);
+	assert_int_equal(apply_files(&seed, root, NULL), 0);
+	has("root/etc/group", "root:x:0:\nold:x:1000:\nnight:x:1001:\n", 0644);
+	has("root/etc/shadow", "night:*:19000:0:99999:7:::\n", 0644);
+	auto_free char *passwd = get("root/etc/passwd");
+	assert_non_null(strstr(passwd, "night:x:1001:1001::/home/night:/bin/bash\n"));
 	seed_done(&seed);
 	context_free(&c);
 }
@@ -383,6 +407,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(test_whole_way),
+		TEST(test_half_made_account),
 		TEST(test_least_context),
 		TEST(test_cloud_init_sees_its_form),
 		TEST(test_refusals),
