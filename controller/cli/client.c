@@ -25,6 +25,7 @@ struct client {
 	struct httpc *http;
 	char *server; /* without a slash at the end */
 	bool patient;
+	bool trusted; /* it answered once, so its certificate is good */
 };
 
 struct settings {
@@ -187,9 +188,12 @@ char *client_path(const char *collection, const char *name)
 	return buf_take(&b);
 }
 
-static bool nobody_answers(int e)
+/* A controller that is killed breaks a TLS handshake too, which looks like a bad certificate; it is
+ * none where the certificate was good before. */
+static bool nobody_answers(const struct client *client, int e)
 {
-	return e == -ECONNREFUSED || e == -EHOSTUNREACH || e == -ETIMEDOUT || e == -ECONNRESET;
+	return (e == -EPROTO && client->trusted) || e == -ECONNREFUSED || e == -EHOSTUNREACH ||
+	       e == -ETIMEDOUT || e == -ECONNRESET;
 }
 
 /* One exchange. *ret_answered: an answer came, so an error is the answer's and not the way's. */
@@ -201,6 +205,7 @@ static int exchange(struct client *client, const struct httpc_request *request,
 	*ret_answered = e == 0;
 	if (e < 0)
 		return e;
+	client->trusted = true;
 	e = httpc_problem(&response, err);
 	if (e < 0) {
 		httpc_response_done(&response);
@@ -220,7 +225,7 @@ static int exchange_patient(struct client *client, const struct httpc_request *r
 		int e = exchange(client, request, ret_response, &answered, &trouble);
 		if (e == 0)
 			return 0;
-		if (answered || !nobody_answers(e) || clock_mono_ms() - since > PATIENCE_MS)
+		if (answered || !nobody_answers(client, e) || clock_mono_ms() - since > PATIENCE_MS)
 			return error_make(err, e, "%s", error_text(trouble, e));
 		const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};
 		nanosleep(&pause, NULL);
