@@ -11,7 +11,7 @@
 #include "controller/api/present.h"
 #include "controller/store/event.h"
 
-enum { BEAT_S = 15, STALL_S = 45, BATCH = 64, BLOCK = 16 * 1024 };
+enum { BEAT_S = 10, STALL_S = 45, BATCH = 64, BLOCK = 16 * 1024 };
 
 static void add_event(struct buf *out, const struct event *event)
 {

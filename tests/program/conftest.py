@@ -61,7 +61,7 @@ class Controller:
         self.start()
 
     def start(self) -> None:
-        env = dict(os.environ, NIGHTCLASS_CLOCK=str(self.clock))
+        env = dict(os.environ, NIGHTCLASS_CLOCK=str(self.clock), ASAN_OPTIONS="quarantine_size_mb=8")
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen([BUILD / "nightclassd", "-c", self.folder / "nightclass.conf"],
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Files on their way in: pieces, resuming after a crash, wrong bytes; and images made of them."""
+import os
+import stat
+import threading
+
+import pytest
+
+from tests.program.conftest import BUILD, sha256, until
+
+MIB = 1 << 20
+
+
+def put(controller, data: bytes, offset: int, piece: bytes, length: int | None = None, name: str | None = None, **kwargs):
+    return controller("PUT", f"/uploads/{name or sha256(data)}?offset={offset}", raw=piece,
+                      headers={"Upload-Length": str(len(data) if length is None else length)}, **kwargs)
+
+
+def upload(controller, data: bytes) -> str:
+    for offset in range(0, max(len(data), 1), 8 * MIB):
+        answer = put(controller, data, offset, data[offset:offset + 8 * MIB], timeout=60)
+        assert answer.status == 200, answer
+    assert answer.json == {"have": len(data), "length": len(data), "complete": True}
+    return sha256(data)
+
+
+def status(controller, data: bytes) -> dict:
+    return controller.ok("GET", f"/uploads/{sha256(data)}").json
+
+
+def test_pieces_resume_after_a_crash(controller):
+    data = os.urandom(20 * MIB)
+    assert status(controller, data) == {"have": 0, "length": 0, "complete": False}
+    assert put(controller, data, 0, data[:8 * MIB]).json["have"] == 8 * MIB
+    controller.kill_and_restart()
+    assert status(controller, data) == {"have": 8 * MIB, "length": len(data), "complete": False}
+    gap = put(controller, data, 9 * MIB, data[9 * MIB:10 * MIB])
+    assert gap.status == 409 and gap.json["field"] == "offset"
+    assert put(controller, data, 0, data[:8 * MIB]).json["have"] == 8 * MIB, "the same piece again changes nothing"
+    other = put(controller, data, 8 * MIB, data[8 * MIB:9 * MIB], length=len(data) + 1)
+    assert other.status == 409 and other.json["field"] == "Upload-Length"
+    assert put(controller, data, 8 * MIB, data[8 * MIB:16 * MIB]).json["have"] == 16 * MIB
+    last = put(controller, data, 16 * MIB, data[16 * MIB:])
+    assert last.json == {"have": len(data), "length": len(data), "complete": True}
+    again = put(controller, data, 16 * MIB, data[16 * MIB:])
+    assert again.json["complete"], "and once more"
+    controller.kill_and_restart()
+    assert status(controller, data)["complete"]
+    file = controller.state / "incoming" / sha256(data)
+    assert file.read_bytes() == data and stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [p.name for p in (controller.state / "incoming").iterdir()] == [sha256(data)]
+
+
+def test_wrong_bytes_are_dropped(controller):
+    data = os.urandom(MIB)
+    flipped = data[:500] + bytes([data[500] ^ 1]) + data[501:]
+    wrong = put(controller, data, 0, flipped)
+    assert wrong.status == 400 and wrong.json["field"] == "sha256"
+    assert status(controller, data) == {"have": 0, "length": 0, "complete": False}
+    upload(controller, data)
+
+
+def test_small_and_odd(controller):
+    upload(controller, b"x")
+    upload(controller, b"")
+    data = b"abc"
+    assert put(controller, data, 0, data, length=2).json["field"] == "Upload-Length"
+    assert controller("PUT", f"/uploads/{sha256(data)}", raw=data).json["field"] == "Upload-Length"
+    for name in ("../admin.token", "A" * 64, "x"):
+        assert put(controller, data, 0, data, name=name).status in (400, 404)
+    large = {"Content-Length": str(8 * MIB + 1), "Upload-Length": str(9 * MIB)}
+    assert controller("PUT", f"/uploads/{sha256(data)}", raw=b"", headers=large).status == 413, "before a byte of it is sent"
+    assert put(controller, data, 0, data, token=None).status == 401
+    assert controller("PUT", f"/uploads/{sha256(data)}", {}, headers={"Upload-Length": "2"}).status == 415
+
+
+def test_several_at_once(controller):
+    files = [os.urandom(3 * MIB) for _ in range(6)]
+    threads = [threading.Thread(target=upload, args=(controller, data)) for data in files]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert all(status(controller, data)["complete"] for data in files)
+
+
+@pytest.fixture
+def importing(controller):
+    if not (BUILD / "nightclass-import").exists():
+        pytest.skip(f"{BUILD}/nightclass-import is not built")
+    return controller
+
+
+def ended(controller, answer) -> dict:
+    assert answer.status == 202, answer
+    path = f"/imports/{answer.json['id']}"
+    assert answer.headers["Location"] == f"/api/v1{path}"
+    return until(lambda: (i := controller.ok("GET", f"{path}?wait=20", timeout=40).json)["state"] != "running" and i, 60, path)
+
+
+def test_import(importing):
+    disk = b"\0" * 8 * MIB + os.urandom(6 * MIB) + b"\0" * 2 * MIB
+    kernel = os.urandom(100000)
+    digest, kernel_digest = upload(importing, disk), upload(importing, kernel)
+    body = {"name": "mpi", "upload": digest, "format": "raw", "kernel": kernel_digest, "cmdline": "root=/dev/vda"}
+    done = ended(importing, importing("POST", "/images", body))
+    assert done["state"] == "done", done
+    image = importing.ok("GET", "/images/mpi").json
+    assert (image["revision"], image["digest"]) == (1, done["digest"]) and image["size"] >= len(disk)
+    manifest = importing.boot(f"/manifests/{image['digest']}")
+    assert manifest.status == 200 and sha256(manifest.body) == image["digest"]
+    chunks = [c for part in manifest.json["parts"].values() for c in part["chunks"] if c != "0"]
+    assert chunks and all(importing.boot(f"/chunks/{c}").status == 200 for c in chunks)
+    assert importing("GET", f"/uploads/{digest}").json["have"] == 0, "used up"
+    assert [e["kind"] for e in importing.events() if e["subject"] == "image/mpi"] == ["image.added", "import.done"]
+    upload(importing, disk)
+    assert ended(importing, importing("POST", "/images", {"name": "mpi", "upload": digest}))["state"] == "done"
+    assert [i["revision"] for i in importing.ok("GET", "/images").items] == [2, 1]
+    assert importing.ok("GET", "/images/mpi?revision=1").json["digest"] == image["digest"]
+    assert importing.ok("DELETE", "/images/mpi").status == 204
+    assert importing("GET", "/images/mpi").status == 404
+
+
+def test_hostile_images_are_refused_with_the_reason(importing, tmp_path):
+    header = bytearray(512)
+    header[0:8] = b"QFI\xfb\0\0\0\3"
+    header[8:20] = (400).to_bytes(8, "big") + (11).to_bytes(4, "big")
+    header[20:24] = (16).to_bytes(4, "big")
+    header[24:32] = (MIB).to_bytes(8, "big")
+    header[100:104] = (104).to_bytes(4, "big")
+    header[400:411] = b"/etc/passwd"
+    digest = upload(importing, bytes(header) + b"\0" * 70000)
+    failed = ended(importing, importing("POST", "/images", {"name": "evil", "upload": digest}))
+    assert failed["state"] == "failed" and "backing" in failed["reason"], failed
+    assert importing("GET", "/images/evil").status == 404
+    assert importing.events("import.failed")
+    operator = importing.make_token("op", "operator")
+    refused = importing("POST", "/images", {"name": "evil", "path": "/etc/passwd"}, token=operator)
+    assert refused.status == 403 and refused.json["field"] == "path"
+
+
+def test_a_crash_in_an_import_begins_it_anew(importing):
+    disk = os.urandom(40 * MIB)
+    digest = upload(importing, disk)
+    answer = importing("POST", "/images", {"name": "mpi", "upload": digest})
+    assert answer.status == 202
+    importing.kill_and_restart()
+    assert ended(importing, answer)["state"] == "done"
+    assert importing.ok("GET", "/images/mpi").json["size"] >= len(disk)
+    assert len(importing.ok("GET", "/images").items) == 1
