@@ -5,6 +5,7 @@
 #define CONTROLLER_API_HTTP_H
 
 #include "controller/controller.h"
+#include "controller/wake.h"
 #include "lib/error.h"
 
 struct http;
@@ -13,9 +14,5 @@ struct http;
 int http_new(struct controller *controller, struct http **ret_http, struct error **err);
 /* Ends every connection. NULL is fine. */
 void http_free(struct http *http);
-/* Long polls that sleep on the topic are answered anew, soon after, from the loop. Cheap when
- * nobody sleeps there. Topics: "goal/PC", "events", "run/ID", or any other text a handler gave as
- * wait_topic. http NULL is fine (tests). */
-void http_wake(struct http *http, const char *topic);
 
 #endif

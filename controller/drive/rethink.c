@@ -11,7 +11,7 @@
  * host ever sees a goal that a crash could take back. */
 #include "controller/drive/state.h"
 
-#include "controller/api/http.h"
+#include "controller/wake.h"
 #include "controller/drive/runs.h"
 #include "controller/store/pc.h"
 #include "controller/store/store.h"

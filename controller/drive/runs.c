@@ -8,7 +8,7 @@
 #include "controller/drive/runs.h"
 
 #include <signal.h>
-#include "controller/api/http.h"
+#include "controller/wake.h"
 #include "controller/drive/joins.h"
 #include "controller/drive/run_child.h"
 #include "controller/plan/run.h"

@@ -10,7 +10,7 @@
  * path that loses full-sized packets fails here, and not in the middle of somebody's program. */
 #include "controller/drive/share.h"
 
-#include "controller/api/http.h"
+#include "controller/wake.h"
 #include "controller/drive/joins.h"
 #include "controller/drive/labdoc.h"
 #include "controller/drive/netd.h"

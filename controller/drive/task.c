@@ -10,7 +10,7 @@
  * Workers get the JSON input as their own and post the answer back; they must not touch the entry. */
 #include "controller/drive/task.h"
 
-#include "controller/api/http.h"
+#include "controller/wake.h"
 #include "controller/controller.h"
 #include "controller/drive/drive.h"
 #include "lib/clock.h"

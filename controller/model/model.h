@@ -77,7 +77,14 @@ struct join {
 };
 VEC_OF(joins, struct join);
 
-enum cluster_state { CLUSTER_DEPLOYING, CLUSTER_READY, CLUSTER_PARTLY, CLUSTER_CLOSING, CLUSTER_CLOSED, CLUSTER_FAILED };
+enum cluster_state {
+	CLUSTER_DEPLOYING,
+	CLUSTER_READY,
+	CLUSTER_PARTLY,
+	CLUSTER_CLOSING,
+	CLUSTER_CLOSED,
+	CLUSTER_FAILED
+};
 extern const char *const cluster_state_names[];
 struct cluster {
 	char *name, *owner, *home;
