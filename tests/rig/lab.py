@@ -82,7 +82,8 @@ class School:
             shutil.copy2(log, to)
         for lab in self.labs:
             lab.ns.delete()
-        self.ns.run("ip", "link", "del", self.switch, check=False)
+        for link in (self.switch, f"{self.switch}-plug"):
+            self.ns.run("ip", "link", "del", link, check=False)
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
@@ -119,9 +120,8 @@ class Lab:
         """What a package would put in place: the host image and the loaders for TFTP."""
         self.boot = self.dir / "boot"
         self.boot.mkdir()
-        for file in ("vmlinuz", "initrd.img", "host.squashfs", "local.efi"):
-            if (IMAGES / "host" / file).exists():
-                shutil.copy(IMAGES / "host" / file, self.boot)
+        for file in sorted((IMAGES / "host").glob("[!.]*")):
+            shutil.copy(file, self.boot)
         self.tftp = self.dir / "tftp"
         self.tftp.mkdir()
         for loader in ("undionly.kpxe", "snponly.efi"):

@@ -37,10 +37,14 @@ class Namespace:
         return json.loads(run("ip", "-j", *at, *words).stdout or "[]")
 
     def bridge(self, name: str, *addresses: str) -> None:
-        """A switch; no spanning tree, so that a port forwards at once."""
+        """A switch; no spanning tree, so that a port forwards at once. One port is always plugged in: a bridge without
+        a carrier would drop what the lab server sends, a switch with all PCs off does not."""
         self.ip("link", "add", name, "type", "bridge", "stp_state", "0", "forward_delay", "0")
         for address in addresses:
             self.ip("addr", "add", address, "dev", name)
+        self.ip("link", "add", f"{name}-plug", "type", "veth", "peer", "name", f"{name}-end")
+        self.ip("link", "set", f"{name}-end", "up")
+        self.ip("link", "set", f"{name}-plug", "master", name, "up")
         self.ip("link", "set", name, "up")
 
     def tap(self, name: str, bridge: str) -> None:
