@@ -57,7 +57,10 @@ class Machine:
         self.libvirtd = Daemon("libvirtd", ns.argv(
             "unshare", "--mount", "--propagation", "private", "sh", str(ROOT / "tests/rig/nspc.sh"),
             str(folder / "machine")), folder / "libvirtd.log").start()
-        until(lambda: self.virsh("uri").returncode == 0, 60, f"libvirtd: {self.libvirtd.tail()}")
+        try:
+            until(lambda: self.virsh("uri").returncode == 0, 60, "libvirtd")
+        except TimeoutError as late:
+            raise TimeoutError(f"libvirtd: {self.libvirtd.tail()}") from late
 
     def argv(self, *argv: str) -> list[str]:
         return ["nsenter", "-t", str(self.libvirtd.process.pid), "--mount", "--net", *argv]
@@ -77,8 +80,10 @@ class Machine:
 
 
 @pytest.fixture(scope="module")
-def machine(wire, tmp_path_factory):
-    made = Machine(wire, tmp_path_factory.mktemp("pc"))
+def machine(wire):
+    folder = pathlib.Path("/run/hostd-rig/pc")  # the machine shows its own /run with only this in it
+    folder.mkdir(parents=True)
+    made = Machine(wire, folder)
     yield made
     made.stop()
 
