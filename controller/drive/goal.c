@@ -176,6 +176,7 @@ int drive_report(struct controller *controller, const char *name, const struct p
 	r = store_pc_get(store, name, &pc, err);
 	if (r >= 0)
 		r = store_pc_set_report(store, name, report, err);
+	bool news = r > 0;
 	if (r >= 0)
 		r = follow(controller, &pc, report, err);
 	if (r >= 0)
@@ -185,6 +186,7 @@ int drive_report(struct controller *controller, const char *name, const struct p
 		store_rollback(store);
 		return r;
 	}
-	drive_kick(controller);
+	if (news) /* else the next tick sees it: a thousand heartbeats are no thousand rethinks */
+		drive_kick(controller);
 	return store_commit(store, err);
 }

@@ -333,17 +333,38 @@ int store_pc_set_session(
 	return r >= 0 && changes == 0 ? unknown(err, name) : r;
 }
 
+/* Is this the text of the last report? */
+static bool repeats(struct store *store, const char *name, const char *text)
+{
+	sqlite3_stmt *stmt = NULL;
+	if (store_query(store, &stmt, NULL, "SELECT 1 FROM pc WHERE name = ? AND report = ?", "ss",
+		    name, text) < 0)
+		return false;
+	bool same = store_step(store, stmt, NULL) > 0;
+	store_finish(store, stmt);
+	return same;
+}
+
 int store_pc_set_report(struct store *store, const char *name, const struct proto_report *report,
 	struct error **err)
 {
 	int changes = 0;
+	struct proto_report kept = *report;
+	kept.load_permille = 0;
+	auto_free char *text = proto_report_write(&kept);
+	if (repeats(store, name, text)) {
+		store_later(
+			store, "UPDATE pc SET reported_at = ? WHERE name = ?", clock_wall(), name);
+		return 0;
+	}
 	auto_json json_t *object = proto_facts_write(&report->facts);
 	auto_free char *facts = json_text(object);
-	auto_free char *text = proto_report_write(report);
 	int r = store_exec(store, &changes, err,
 		"UPDATE pc SET applied = ?, reported_at = ?, facts = ?, report = ? WHERE name = ?",
 		"iisss", (int64_t)report->generation, clock_wall(), facts, text, name);
-	return r >= 0 && changes == 0 ? unknown(err, name) : r;
+	if (r < 0)
+		return r;
+	return changes ? 1 : unknown(err, name);
 }
 
 int store_pc_report(

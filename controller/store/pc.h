@@ -45,7 +45,8 @@ int store_pc_bump(
 /* A host session was let in: its boot id and facts; the report of an earlier session is dropped. */
 int store_pc_set_session(
 	struct store *store, const char *name, const struct proto_facts *facts, struct error **err);
-/* Keeps the report: applied, reported_at, facts and the document itself. */
+/* Keeps the report: applied, reported_at, facts and the document itself (without its load, which always differs).
+ * 1 when it says something new; 0 when it repeats the last one: then reported_at follows within a second or so. */
 int store_pc_set_report(struct store *store, const char *name, const struct proto_report *report,
 	struct error **err);
 /* The last report of the present session; -ENOENT when there is none. Free by proto_report_done. */

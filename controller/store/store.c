@@ -11,6 +11,9 @@
  * same query) is prepared a second time and finalised at its end. Texts are constants of our own;
  * values are bound, never printed into SQL.
  *
+ * Heartbeats would cost a flush of the disk each; what they write may be lost in a crash, so they
+ * wait for a transaction that comes anyway (store_later), a second's worth of them at once.
+ *
  * Events are appended in the transaction of what they tell of; the listener hears of them after the
  * commit. */
 #include "controller/store/store.h"
@@ -18,8 +21,9 @@
 #include <stdarg.h>
 #include "controller/store/migrations.h"
 #include "lib/clock.h"
+#include "lib/vec.h"
 
-enum { BUCKETS = 256, BUSY_MS = 5000, STATEMENT_MAX = 8192 };
+enum { BUCKETS = 256, BUSY_MS = 5000, LATER_MS = 1000 };
 
 struct statement {
 	struct statement *next;
@@ -27,8 +31,17 @@ struct statement {
 	bool in_use;
 };
 
+struct later {
+	const char *sql;
+	char *key;
+	int64_t value;
+};
+VEC_OF(laters, struct later);
+
 struct store {
 	sqlite3 *db;
+	struct laters laters;
+	int64_t later_ms; /* when they are written at the earliest */
 	struct statement *statements[BUCKETS];
 	unsigned depth;
 	bool doomed;
@@ -171,6 +184,13 @@ int store_open(const char *path, struct store **ret_store, struct error **err)
 	return 0;
 }
 
+static void drop_laters(struct store *store)
+{
+	vec_each (struct later, later, &store->laters)
+		free(later->key);
+	store->laters.n = 0;
+}
+
 void store_close(struct store *store)
 {
 	if (!store)
@@ -183,6 +203,8 @@ void store_close(struct store *store)
 			s = next;
 		}
 	}
+	drop_laters(store);
+	vec_done(&store->laters);
 	sqlite3_close(store->db);
 	free(store);
 }
@@ -195,12 +217,43 @@ static void settle(struct store *store)
 	store->last_event = 0;
 }
 
+void store_later(struct store *store, const char *sql, int64_t value, const char *key)
+{
+	vec_each (struct later, later, &store->laters) {
+		if (later->sql == sql && strcmp(later->key, key) == 0) {
+			later->value = value;
+			return;
+		}
+	}
+	if (store->laters.n == 0)
+		store->later_ms = clock_mono_ms() + LATER_MS;
+	vec_push(&store->laters, ((struct later){.sql = sql, .key = xstrdup(key), .value = value}));
+}
+
+/* In the transaction that has just begun. */
+static int write_laters(struct store *store, struct error **err)
+{
+	int r = 0;
+	vec_each (struct later, later, &store->laters)
+		if (r >= 0)
+			r = store_exec(
+				store, NULL, err, later->sql, "is", later->value, later->key);
+	drop_laters(store);
+	return r;
+}
+
 int store_begin(struct store *store, struct error **err)
 {
 	if (store->depth == 0) {
 		int r = run_text(store, "BEGIN", err);
 		if (r < 0)
 			return r;
+		if (store->laters.n && clock_mono_ms() >= store->later_ms)
+			r = write_laters(store, err);
+		if (r < 0) {
+			settle(store);
+			return r;
+		}
 	}
 	store->depth++;
 	return 0;

@@ -37,6 +37,9 @@ void store_finish(struct store *store, sqlite3_stmt *stmt);
  * is -EEXIST. */
 int store_exec(struct store *store, int *ret_changes, struct error **err, const char *sql,
 	const char *types, ...);
+/* A write that a crash may take (a heartbeat): `sql` with the parameters value and key is run in a transaction that
+ * begins about a second later, many together. The same key again replaces it. `sql` is kept by reference. */
+void store_later(struct store *store, const char *sql, int64_t value, const char *key);
 /* Column as a fresh string (caller frees; NULL for null) or borrowed until the next step. */
 char *store_text(sqlite3_stmt *stmt, int column);
 

@@ -153,7 +153,7 @@ static void test_pc_session(void **state)
 	assert_int_equal(store_enrolment_use(store, "boot-1", "cert-1", NULL), 0);
 	assert_int_equal(store_enrolment_use(store, "boot-1", "cert-2", NULL), -EACCES);
 	assert_int_equal(store_pc_set_session(store, "pc1", &report.facts, NULL), 0);
-	assert_int_equal(store_pc_set_report(store, "pc1", &report, NULL), 0);
+	assert_int_equal(store_pc_set_report(store, "pc1", &report, NULL), 1);
 	assert_int_equal(store_pc_report(store, "pc1", &back, NULL), 0);
 	assert_int_equal(back.generation, 7);
 	proto_report_done(&back);
@@ -374,6 +374,36 @@ static void test_transactions(void **state)
 	assert_int_equal(heard, 2);
 }
 
+/* A heartbeat that says nothing new costs no commit, and is written with one that comes a second
+ * later. */
+static void test_heartbeats(void **state)
+{
+	struct store *store = *state;
+	struct proto_report report = {.version = 1,
+		.facts = {.boot_id = "b", .firmware = "bios", .model = ""},
+		.load_permille = 5};
+	struct pc pc = {0};
+	add_pc(store, "pc1", "52:54:00:00:00:01", "10.71.0.11");
+	mac_parse("52:54:00:00:00:01", &report.facts.mac);
+	assert_int_equal(store_pc_set_report(store, "pc1", &report, NULL), 1);
+	int writes = sqlite3_total_changes(store_db(store));
+	clock_fix(1800000010000);
+	report.load_permille = 900;
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(store_pc_set_report(store, "pc1", &report, NULL), 0);
+	assert_int_equal(sqlite3_total_changes(store_db(store)), writes);
+	clock_fix(1800000011000);
+	assert_int_equal(store_begin(store, NULL), 0);
+	assert_int_equal(store_commit(store, NULL), 0);
+	assert_int_equal(sqlite3_total_changes(store_db(store)), writes + 1);
+	assert_int_equal(store_pc_get(store, "pc1", &pc, NULL), 0);
+	assert_int_equal(pc.reported_at, 1800000010);
+	pc_done(&pc);
+	report.generation = 2;
+	assert_int_equal(store_pc_set_report(store, "pc1", &report, NULL), 1);
+	assert_int_equal(store_pc_set_report(store, "pc9", &report, NULL), -ENOENT);
+}
+
 static void test_idempotency(void **state)
 {
 	struct store *store = *state;
@@ -430,6 +460,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_night_join_run, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_image_lab_token, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_transactions, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_heartbeats, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_idempotency, setup, teardown),
 		cmocka_unit_test(test_files),
 	};
