@@ -17,8 +17,10 @@
 #include "controller/api/http.h"
 #include "controller/api/uploads.h"
 #include "controller/drive/drive.h"
+#include "controller/store/cluster.h"
 #include "controller/store/image.h"
 #include "controller/store/store.h"
+#include "images/store.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/spawn.h"
@@ -336,13 +338,49 @@ void importer_kick(struct importer *importer)
 	sd_event_source_set_enabled(importer->next, SD_EVENT_ONESHOT);
 }
 
+/* Manifests that no image or open cluster names go, and the chunks only they named. At the start
+ * alone: later an import or another lab's image may be on its way in. What cannot be swept now
+ * waits for the next start. */
+static int sweep(struct controller *controller, struct error **err)
+{
+	auto_free char *dir = xasprintf("%s/store", controller->config.state_dir);
+	auto_chunkstore struct chunkstore *chunks = NULL;
+	struct images images = {0};
+	struct clusters clusters = {0};
+	struct chunkstore_swept swept = {0};
+	VEC_OF(digests, struct sha256) live = {0};
+	const struct cluster_filter open = {.open_only = true};
+	int r = store_image_list(controller->store, NULL, &images, err);
+	if (r >= 0)
+		r = store_cluster_list(controller->store, &open, &clusters, err);
+	vec_each (struct image, image, &images)
+		sha256_parse(image->digest, vec_add(&live));
+	vec_each (struct cluster, cluster, &clusters)
+		sha256_parse(cluster->image, vec_add(&live));
+	images_done(&images);
+	clusters_done(&clusters);
+	if (r >= 0)
+		r = chunkstore_open(dir, CHUNKSTORE_WRITE, &chunks, err);
+	if (r >= 0)
+		r = chunkstore_gc(chunks, live.at, live.n, &swept, err);
+	vec_done(&live);
+	if (r >= 0 && swept.chunks + swept.manifests > 0)
+		log_info("images: %llu manifests and %llu chunks (%llu bytes) were swept",
+			(unsigned long long)swept.manifests, (unsigned long long)swept.chunks,
+			(unsigned long long)swept.bytes);
+	return r;
+}
+
 int importer_new(struct controller *controller, struct importer **ret_importer, struct error **err)
 {
 	struct importer *importer = xnew(struct importer);
 	importer->controller = controller;
 	importer->fd = -1;
-	int r = sd_event_add_defer(
-		loop_event(controller->loop), &importer->next, on_next, importer);
+	auto_error struct error *why = NULL;
+	int r = sweep(controller, &why);
+	if (r < 0)
+		log_warning("images: the store was not swept: %s", error_text(why, r));
+	r = sd_event_add_defer(loop_event(controller->loop), &importer->next, on_next, importer);
 	if (r < 0) {
 		free(importer);
 		return error_make(err, r, "imports: %s", strerror(-r));

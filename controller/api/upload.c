@@ -11,14 +11,16 @@
  * restart too. */
 #include "controller/api/uploads.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include "controller/api/http.h"
 #include "controller/api/route.h"
+#include "lib/clock.h"
 #include "lib/file.h"
 #include "lib/hash.h"
 
-enum { PIECE_MAX = 8 << 20, VERIFY_MS = 60000 };
+enum { PIECE_MAX = 8 << 20, VERIFY_MS = 60000, KEEP_S = 7 * 86400 };
 #define UPLOAD_MAX ((uint64_t)256 << 30)
 
 struct verify {
@@ -34,10 +36,27 @@ struct uploads {
 	struct verify *verifies;
 };
 
+/* What nobody came back for in a week is dropped at the next start. */
+static void drop_old(struct controller *controller)
+{
+	auto_free char *dir = xasprintf("%s/incoming", controller->config.state_dir);
+	DIR *folder = opendir(dir);
+	struct dirent *entry;
+	struct stat st;
+	while (folder && (entry = readdir(folder))) {
+		if (fstatat(dirfd(folder), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+			S_ISREG(st.st_mode) && clock_wall() - st.st_mtime > KEEP_S)
+			unlinkat(dirfd(folder), entry->d_name, 0);
+	}
+	if (folder)
+		closedir(folder);
+}
+
 struct uploads *uploads_new(struct controller *controller)
 {
 	struct uploads *uploads = xnew(struct uploads);
 	uploads->controller = controller;
+	drop_old(controller);
 	return uploads;
 }
 

@@ -117,8 +117,12 @@ def test_import(importing):
     assert ended(importing, importing("POST", "/images", {"name": "mpi", "upload": digest}))["state"] == "done"
     assert [i["revision"] for i in importing.ok("GET", "/images").items] == [2, 1]
     assert importing.ok("GET", "/images/mpi?revision=1").json["digest"] == image["digest"]
+    importing.kill_and_restart()
+    assert all(importing.boot(f"/chunks/{c}").status == 200 for c in chunks), "the sweep at the start leaves it alone"
     assert importing.ok("DELETE", "/images/mpi").status == 204
     assert importing("GET", "/images/mpi").status == 404
+    importing.kill_and_restart()
+    assert not [p for p in (importing.state / "store").rglob("*") if len(p.name) == 64], "nothing of it is left"
 
 
 def test_hostile_images_are_refused_with_the_reason(importing, tmp_path):
