@@ -13,7 +13,7 @@
 #include "controller/store/store.h"
 #include "controller/store/vm.h"
 
-enum { BODY_MAX = 64 << 10 };
+enum { BODY_MAX = 64 << 10, PEERS_WAIT_MS = 5000 };
 
 static int cluster_json(struct controller *controller, const struct cluster *cluster, json_t **ret_json,
 	struct error **err)
@@ -78,6 +78,12 @@ static int clusters_post(const struct api_request *request, struct api_answer *r
 	int r = request_cluster_read(request->body, &asked, err);
 	if (r < 0)
 		return r;
+	if (!request->waited && !drive_peers_fresh(controller)) {
+		request_cluster_done(&asked);
+		ret_answer->wait_topic = xstrdup("peers");
+		ret_answer->wait_ms = PEERS_WAIT_MS;
+		return 0;
+	}
 	if (asked.owner)
 		r = may_act_for(request, asked.owner, err);
 	if (r >= 0)

@@ -13,7 +13,7 @@
 #include "controller/store/store.h"
 #include "lib/hash.h"
 
-enum { BODY_MAX = 64 << 10 };
+enum { BODY_MAX = 64 << 10, PEERS_WAIT_MS = 5000 };
 
 static int joins_get(const struct api_request *request, struct api_answer *ret_answer, struct error **err)
 {
@@ -108,6 +108,12 @@ static int joins_post(const struct api_request *request, struct api_answer *ret_
 	int r = request_join_read(request->body, &asked, err);
 	if (r < 0)
 		return r;
+	if (!request->waited && !drive_peers_fresh(controller)) {
+		request_join_done(&asked);
+		ret_answer->wait_topic = xstrdup("peers");
+		ret_answer->wait_ms = PEERS_WAIT_MS;
+		return 0;
+	}
 	r = look_for(controller, &asked.labs, &join, err);
 	int known = r;
 	if (r == 0)

@@ -4,6 +4,7 @@
 #ifndef CONTROLLER_DRIVE_DRIVE_H
 #define CONTROLLER_DRIVE_DRIVE_H
 
+#include <stdbool.h>
 #include "controller/controller.h"
 #include "lib/error.h"
 #include "lib/proto.h"
@@ -37,6 +38,10 @@ int drive_enrolled(struct controller *controller, const char *pc, const struct p
 /* What the PC should be now. In a night: ROLE_HOST with a lease up to the hand-back time; else ROLE_DESKTOP
  * with lease 0. Free by proto_goal_done. -ENOENT: no such PC. After a change http_wake("goal/PC") is called. */
 int drive_goal(struct controller *controller, const char *pc, struct proto_goal *ret_goal, struct error **err);
+
+/* True when what is known of every peer that answers is of now (2 s). Else the peers are asked at once, and the topic
+ * "peers" is woken by each answer: a request that plans over several labs waits for that first. */
+bool drive_peers_fresh(struct controller *controller);
 
 /* What the host saw: kept, and the states of its VMs with it. Kicks. */
 int drive_report(struct controller *controller, const char *pc, const struct proto_report *report,

@@ -10,6 +10,7 @@
 #include "controller/drive/peers.h"
 
 #include "controller/model/request.h"
+#include "controller/wake.h"
 #include "controller/store/lab.h"
 #include "controller/store/night.h"
 #include "lib/clock.h"
@@ -17,7 +18,7 @@
 #include "lib/httpc.h"
 #include "lib/log.h"
 
-enum { CALL_MS = 20000, ANSWER_MAX = 16 << 20 };
+enum { CALL_MS = 20000, ANSWER_MAX = 16 << 20, FRESH_MS = 2000 };
 
 static const char *member(const json_t *input, const char *name)
 {
@@ -140,6 +141,7 @@ static int beat(struct drive *drive, const struct lab *lab, int64_t pause_ms, st
 	if (memory->heard_ms == result.at_ms)
 		return 0;
 	memory->heard_ms = result.at_ms;
+	http_wake(drive->controller->http, "peers");
 	return hear(drive, lab, &result, err);
 }
 
@@ -151,6 +153,32 @@ struct peer_memory *peer_memory(struct drive *drive, const char *lab)
 	struct peer_memory *memory = vec_add(&drive->peers);
 	memory->name = xstrdup(lab);
 	return memory;
+}
+
+static bool fresh(struct drive *drive, const struct lab *lab)
+{
+	int64_t now = clock_mono_ms();
+	struct peer_memory *memory = peer_memory(drive, lab->name);
+	if (lab->missed >= PEER_BEATS || (memory->heard_ms > 0 && now - memory->heard_ms < FRESH_MS))
+		return true;
+	if (memory->asked_ms == 0 || now - memory->asked_ms >= FRESH_MS) {
+		auto_free char *key = xasprintf("peer/%s/beat", lab->name);
+		task_forget(drive->tasks, key);
+		memory->asked_ms = now;
+		drive_kick(drive->controller);
+	}
+	return false;
+}
+
+bool drive_peers_fresh(struct controller *controller)
+{
+	struct labs labs = {0};
+	bool all = true;
+	if (store_lab_list(controller->store, false, &labs, NULL) >= 0)
+		vec_each (struct lab, lab, &labs)
+			all = fresh(controller->drive, lab) && all;
+	labs_done(&labs);
+	return all;
 }
 
 int think_peers(struct drive *drive, struct error **err)

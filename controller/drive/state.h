@@ -31,6 +31,7 @@ VEC_OF(pc_memories, struct pc_memory);
 struct peer_memory {
 	char *name;
 	int64_t heard_ms; /* of the beat that was counted last */
+	int64_t asked_ms; /* when somebody last wanted it fresh */
 };
 VEC_OF(peer_memories, struct peer_memory);
 

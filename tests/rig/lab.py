@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("NIGHTCLASS_BUILD", ROOT / "build"))
 IMAGES = pathlib.Path(os.environ.get("NIGHTCLASS_IMAGES", ROOT / "build" / "images"))
 PROGRAMS = ("nightclassd", "nightclass", "nightclass-netd", "nightclass-import", "nightclass-hostd")
-DAEMON_UID = 64123  # nobody's: nightclassd needs no privilege and no account of the machine
+DAEMON_UID = sandbox.DAEMON_UID
 
 
 class School:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 MARK = "NIGHTCLASS_SANDBOX"
+DAEMON_UID = 64123  # nightclassd's account: it exists in the sandbox only
 
 
 def inside() -> bool:
@@ -23,7 +24,9 @@ def command(argv: list[str]) -> list[str]:
     """argv of a process that runs `argv` as the first process of a new sandbox."""
     prepare = (
         "mount -t tmpfs -o mode=755 run /run && mkdir -p /run/netns /run/lock && "
-        "ip link set lo up && exec \"$@\""
+        "ip link set lo up && "
+        f"{{ cat /etc/passwd; echo nightclass:x:{DAEMON_UID}:{DAEMON_UID}::/nonexistent:/usr/sbin/nologin; }} "
+        ">/run/passwd && mount --bind /run/passwd /etc/passwd && exec \"$@\""
     )
     argv = [sys.executable, os.path.abspath(__file__), "--first", *argv]
     return ["unshare", "--mount", "--pid", "--net", "--uts", "--ipc", "--fork", "--kill-child=SIGKILL",
