@@ -39,7 +39,7 @@ int drive_enrolled(struct controller *controller, const char *pc, const struct p
  * with lease 0. Free by proto_goal_done. -ENOENT: no such PC. After a change http_wake("goal/PC") is called. */
 int drive_goal(struct controller *controller, const char *pc, struct proto_goal *ret_goal, struct error **err);
 
-/* True when what is known of every peer that answers is of now (2 s). Else the peers are asked at once, and the topic
+/* True when what is known of every peer that answers is of now (1 s). Else the peers are asked at once, and the topic
  * "peers" is woken by each answer: a request that plans over several labs waits for that first. */
 bool drive_peers_fresh(struct controller *controller);
 

@@ -18,7 +18,7 @@
 #include "lib/httpc.h"
 #include "lib/log.h"
 
-enum { CALL_MS = 20000, ANSWER_MAX = 16 << 20, FRESH_MS = 2000 };
+enum { CALL_MS = 20000, ANSWER_MAX = 16 << 20, FRESH_MS = 1000 };
 
 static const char *member(const json_t *input, const char *name)
 {
@@ -155,13 +155,15 @@ struct peer_memory *peer_memory(struct drive *drive, const char *lab)
 	return memory;
 }
 
+/* Fresh is an answer to a question of within the last second: what was heard before it may be of before a night. */
 static bool fresh(struct drive *drive, const struct lab *lab)
 {
 	int64_t now = clock_mono_ms();
 	struct peer_memory *memory = peer_memory(drive, lab->name);
-	if (lab->missed >= PEER_BEATS || (memory->heard_ms > 0 && now - memory->heard_ms < FRESH_MS))
+	bool asked = memory->asked_ms > 0 && now - memory->asked_ms < FRESH_MS;
+	if (lab->missed >= PEER_BEATS || (asked && memory->heard_ms >= memory->asked_ms))
 		return true;
-	if (memory->asked_ms == 0 || now - memory->asked_ms >= FRESH_MS) {
+	if (!asked) {
 		auto_free char *key = xasprintf("peer/%s/beat", lab->name);
 		task_forget(drive->tasks, key);
 		memory->asked_ms = now;

@@ -43,7 +43,7 @@ class Namespace:
         for address in addresses:
             self.ip("addr", "add", address, "dev", name)
         self.ip("link", "add", f"{name}-plug", "type", "veth", "peer", "name", f"{name}-end")
-        self.ip("link", "set", f"{name}-end", "up")
+        self.ip("link", "set", f"{name}-end", "arp", "off", "addrgenmode", "none", "up")
         self.ip("link", "set", f"{name}-plug", "master", name, "up")
         self.ip("link", "set", name, "up")
 
