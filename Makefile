@@ -108,22 +108,24 @@ unit: $(UNIT_BIN)
 # script, made anew when the script, what it takes in, or the agent in it changed.
 IMG := build/images
 files_of = $(shell find $(1) -type f 2>/dev/null)
-$(IMG)/host/host.squashfs: $(B)/nightclass-hostd $(call files_of,boot/host-image)
+RECIPE := images/recipes/debian-tree boot/host-image/pick.sh
+$(IMG)/host/host.squashfs: $(B)/nightclass-hostd $(call files_of,boot/host-image) $(RECIPE)
 	boot/host-image/build $(IMG)/host $(B)/nightclass-hostd
-$(IMG)/mpi/disk.raw: $(B)/nightclass-guest $(call files_of,images/recipes/mpi)
+$(IMG)/mpi/disk.raw: $(B)/nightclass-guest $(call files_of,images/recipes/mpi) $(RECIPE)
 	images/recipes/mpi/build $(IMG)/mpi $(B)/nightclass-guest
-$(IMG)/desktop.img: $(call files_of,tests/rig/desktop)
+$(IMG)/desktop.img: $(call files_of,tests/rig/desktop) $(RECIPE)
 	tests/rig/desktop/build $(IMG)/desktop.img
 images: $(IMG)/host/host.squashfs $(IMG)/mpi/disk.raw $(IMG)/desktop.img
 .PHONY: images
 
 # The two commands.
+JOBS    := $(shell nproc)
 demo:
 	@tests/e2e/demo build/demo
 check:
 	@.ci/setup build demo check
-	@$(MAKE) --no-print-directory -s all images
-	@$(MAKE) --no-print-directory -s B=build/san SAN=1 all unit
+	@$(MAKE) --no-print-directory -s -j$(JOBS) all images
+	@$(MAKE) --no-print-directory -s -j$(JOBS) B=build/san SAN=1 all unit
 	@tests/run build/san $(SUITES)
 .PHONY: demo check
 
