@@ -133,15 +133,25 @@ check:
 PREFIX  ?= /usr
 SBIN    := $(PREFIX)/sbin
 DATA    := $(PREFIX)/share/nightclass
+COMPLETION := $(PREFIX)/share/bash-completion/completions
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(SBIN) $(DESTDIR)$(PREFIX)/lib/nightclass $(DESTDIR)$(DATA) \
-		$(DESTDIR)/etc/nightclass $(DESTDIR)/lib/systemd/system
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(SBIN) $(DESTDIR)$(DATA)/images $(DESTDIR)$(DATA)/boot \
+		$(DESTDIR)$(COMPLETION) $(DESTDIR)/etc/nightclass $(DESTDIR)/lib/systemd/system \
+		$(DESTDIR)$(PREFIX)/lib/sysctl.d
 	install -m 755 $(B)/nightclass $(DESTDIR)$(PREFIX)/bin/
-	install -m 755 $(B)/nightclassd $(B)/nightclass-netd $(DESTDIR)$(SBIN)/
-	install -m 755 $(B)/nightclass-import $(B)/nightclass-hostd $(B)/nightclass-guest $(DESTDIR)$(PREFIX)/lib/nightclass/
-	cp -r images/recipes boot/host-image $(DESTDIR)$(DATA)/
-	install -m 644 debian/nightclass.conf debian/netd.conf $(DESTDIR)/etc/nightclass/
+	install -m 755 $(addprefix $(B)/,$(filter-out nightclass,$(PROGRAMS))) $(DESTDIR)$(SBIN)/
+	$(B)/nightclass completion bash >$(DESTDIR)$(COMPLETION)/nightclass
+	@# The recipes stand as in the source tree, for they use each other; installed, their cache is the system's.
+	rm -rf $(DESTDIR)$(DATA)/images/recipes $(DESTDIR)$(DATA)/boot/host-image
+	cp -r images/recipes $(DESTDIR)$(DATA)/images/
+	cp -r boot/host-image $(DESTDIR)$(DATA)/boot/
+	sed -i -e 's|$$here/build/cache/debs|/var/cache/nightclass/debs|' \
+		-e 's|(build/cache/debs)|(/var/cache/nightclass/debs)|' $(DESTDIR)$(DATA)/images/recipes/debian-tree
+	for file in nightclass.conf netd.conf; do \
+		test -e $(DESTDIR)/etc/nightclass/$$file || \
+			install -m 644 debian/$$file $(DESTDIR)/etc/nightclass/ || exit 1; done
 	install -m 644 debian/*.service $(DESTDIR)/lib/systemd/system/
+	install -m 644 debian/nightclass.sysctl $(DESTDIR)$(PREFIX)/lib/sysctl.d/60-nightclass.conf
 	for page in $(wildcard docs/man/*.scd); do \
 		name=$$(basename $$page .scd); dir=$(DESTDIR)$(PREFIX)/share/man/man$${name##*.}; \
 		install -d $$dir && scdoc <$$page >$$dir/$$name || exit 1; done

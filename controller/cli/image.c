@@ -266,7 +266,8 @@ int image_import(struct cli *cli, struct error **err)
 
 static char *find_recipe(const char *recipe)
 {
-	static const char *const folders[] = {"images/recipes", "/usr/share/nightclass/recipes"};
+	static const char *const folders[] = {
+		"images/recipes", "/usr/share/nightclass/images/recipes"};
 	for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
 		char *path = xasprintf("%s/%s/build", folders[i], recipe);
 		if (access(path, X_OK) == 0)
@@ -318,7 +319,8 @@ static int build_in(struct cli *cli, const char *out, struct error **err)
 	auto_free char *program = find_recipe(recipe), *guest = find_guest(cli);
 	if (!program)
 		return error_make(err, -ENOENT,
-			"no recipe \"%s\" in ./images/recipes or /usr/share/nightclass/recipes",
+			"no recipe \"%s\" in ./images/recipes or "
+			"/usr/share/nightclass/images/recipes",
 			recipe);
 	int e = run_recipe(program, out, guest, err);
 	if (e < 0 || cli_value(cli, "no-import"))
