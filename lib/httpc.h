@@ -26,7 +26,7 @@ struct httpc_request {
 	const char *content_type; /* of body; NULL: application/json */
 	const void *body;
 	size_t body_len;
-	int timeout_ms;		  /* whole exchange; 0: 30 s. With on_body: of silence instead (no byte for that long) */
+	int timeout_ms;		  /* whole exchange; 0: 30 s. With on_body: time without a byte */
 	size_t max_body;	  /* of the answer; 0: 16 MiB; beyond: -E2BIG */
 	httpc_body_fn *on_body;	  /* streaming instead of response.body (statuses 2xx only) */
 	void *arg;

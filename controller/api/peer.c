@@ -45,7 +45,8 @@ static int veto_join(struct controller *controller, const struct join *join, str
 	if (!self)
 		return error_field(err, -EINVAL, "members", "Lab %s is no member of this join.", config->lab);
 	if (self->uplink.host != config->uplink_address.host)
-		return error_field(err, -EINVAL, "members", "The uplink address of lab %s is another one.", config->lab);
+		return error_field(
+			err, -EINVAL, "members", "The uplink address of lab %s is another one.", config->lab);
 	if (!prefix4_contains(config->cluster_net, join->net.address) || join->net.len < config->cluster_net.len)
 		return error_field(err, -EBUSY, "net", "The net is outside this lab's cluster_net %s.",
 			prefix4_format(config->cluster_net, text));

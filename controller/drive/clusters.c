@@ -68,7 +68,8 @@ static int judge(struct drive *drive, const struct cluster *cluster, const struc
 		return set_state(drive, cluster, CLUSTER_READY, NULL, err);
 	if (failed > 0)
 		return set_state(drive, cluster, CLUSTER_PARTLY, reason.text, err);
-	return set_state(drive, cluster, CLUSTER_DEPLOYING, cluster->state == CLUSTER_DEPLOYING ? cluster->reason : NULL, err);
+	const char *before = cluster->state == CLUSTER_DEPLOYING ? cluster->reason : NULL;
+	return set_state(drive, cluster, CLUSTER_DEPLOYING, before, err);
 }
 
 static bool all_wanted(const struct vms *vms)
@@ -122,7 +123,8 @@ static int unwant(struct drive *drive, const struct vms *vms, struct error **err
 static bool is_night_over(struct drive *drive, const struct cluster *cluster)
 {
 	struct night night = {0};
-	bool over = cluster->night == 0 || store_night_get(drive->controller->store, cluster->night, &night, NULL) < 0 ||
+	bool over = cluster->night == 0 ||
+		    store_night_get(drive->controller->store, cluster->night, &night, NULL) < 0 ||
 		    night.state == NIGHT_DONE;
 	night_done(&night);
 	return over;

@@ -45,7 +45,7 @@ static json_t *part_of(const struct cluster *cluster, const struct vms *vms, con
 		.n = cluster->n,
 		.cpus = cluster->cpus,
 		.memory_mib = cluster->memory_mib,
-		.policy = strcmp(cluster->policy, place_policy_names[PLACE_PACK]) == 0 ? PLACE_PACK : PLACE_SPREAD};
+		.policy = place_policy_of(cluster->policy)};
 	vec_each (struct vm, vm, vms) {
 		json_t *document = NULL;
 		if (strcmp(vm->lab, lab) != 0 ||

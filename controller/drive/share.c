@@ -346,7 +346,8 @@ json_t *join_commands(struct controller *controller, const struct join *join)
 		json_array_append_new(commands, json_string(line));
 	}
 	char exempt[PREFIX4_TEXT];
-	auto_free char *nat = xasprintf("nft add rule inet nightclass postrouting ip saddr %s ip daddr != %s masquerade",
+	auto_free char *nat = xasprintf("nft add rule inet nightclass postrouting"
+					" ip saddr %s ip daddr != %s masquerade",
 		prefix4_format(share.masquerade, a), prefix4_format(share.exempt, exempt));
 	json_array_append_new(commands, json_string(nat));
 	join_share_done(&share);

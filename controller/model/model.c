@@ -9,6 +9,7 @@
 
 const char *const pc_state_names[] = {"desktop", "waking", "booting", "host", "hosting", "draining",
 	"returning", "exception", NULL};
+const char *const place_policy_names[] = {"spread", "pack", NULL};
 const char *const night_state_names[] = {"planned", "running", "ending", "done", NULL};
 const char *const join_state_names[] = {
 	"proposed", "prepared", "committed", "failed", "withdrawn", NULL};
@@ -22,6 +23,11 @@ int name_index(const char *const *names, const char *text)
 		if (strcmp(names[i], text) == 0)
 			return i;
 	return -1;
+}
+
+enum place_policy place_policy_of(const char *text)
+{
+	return text && strcmp(text, place_policy_names[PLACE_PACK]) == 0 ? PLACE_PACK : PLACE_SPREAD;
 }
 
 void pc_done(struct pc *pc)

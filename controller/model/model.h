@@ -47,6 +47,10 @@ struct image {
 };
 VEC_OF(images, struct image);
 
+enum place_policy { PLACE_SPREAD, PLACE_PACK }; /* of a cluster's VMs over the PCs: plan/place.c */
+extern const char *const place_policy_names[];
+enum place_policy place_policy_of(const char *text); /* PLACE_SPREAD for NULL and what is no name */
+
 enum night_state { NIGHT_PLANNED, NIGHT_RUNNING, NIGHT_ENDING, NIGHT_DONE };
 extern const char *const night_state_names[];
 struct night {

@@ -5,7 +5,6 @@
 #define CONTROLLER_MODEL_REQUEST_H
 
 #include "controller/model/model.h"
-#include "controller/plan/place.h"
 #include "lib/error.h"
 #include "lib/json.h"
 

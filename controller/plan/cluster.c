@@ -14,11 +14,6 @@
 enum { GUEST_MTU = 0 /* the interface's own */ };
 static const char job_user[] = "night";
 
-static int parse_policy(const char *text)
-{
-	return text && strcmp(text, place_policy_names[PLACE_PACK]) == 0 ? PLACE_PACK : PLACE_SPREAD;
-}
-
 static const struct join_member *member_of(const struct join *net, const char *lab)
 {
 	vec_each (struct join_member, member, &net->members)
@@ -56,7 +51,7 @@ int plan_cluster(const struct cluster *cluster, const struct join *net, const st
 	struct place_request request = {.n = cluster->n,
 		.cpus = cluster->cpus,
 		.memory_mib = cluster->memory_mib,
-		.policy = (enum place_policy)parse_policy(cluster->policy)};
+		.policy = place_policy_of(cluster->policy)};
 	auto_free size_t *on = NULL;
 	struct vms vms = {0};
 	int r = plan_place(&request, pcs, &on, err);

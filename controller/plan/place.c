@@ -14,8 +14,6 @@
  * person at the other end needs next. */
 #include "controller/plan/place.h"
 
-const char *const place_policy_names[] = {"spread", "pack", NULL};
-
 uint64_t place_free_memory(uint64_t memory_mib, uint64_t vm_memory_mib, uint64_t n)
 {
 	uint64_t used = PLACE_HOST_RESERVE_MIB + vm_memory_mib + n * PLACE_VM_OVERHEAD_MIB;

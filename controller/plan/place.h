@@ -5,16 +5,13 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include "controller/model/model.h"
 #include "lib/error.h"
-#include "lib/vec.h"
 
 enum {
 	PLACE_HOST_RESERVE_MIB = 512, /* of a PC's memory, for the host system and its image cache */
 	PLACE_VM_OVERHEAD_MIB = 32,   /* of each VM, beside its own memory */
 };
-
-enum place_policy { PLACE_SPREAD, PLACE_PACK };
-extern const char *const place_policy_names[]; /* NULL-terminated */
 
 /* One host that may take VMs. Strings are borrowed. */
 struct place_pc {
