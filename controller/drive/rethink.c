@@ -121,6 +121,7 @@ int drive_new(struct controller *controller, struct drive **ret_drive, struct er
 		return r;
 	struct drive *drive = xnew(struct drive);
 	drive->controller = controller;
+	drive->began = clock_wall();
 	drive->tasks = tasks_new(controller);
 	drive->timer = loop_timer_new(controller->loop, rethink, drive);
 	controller->drive = drive;

@@ -40,6 +40,7 @@ struct active_run;
 struct drive {
 	struct controller *controller;
 	struct loop_timer *timer;
+	int64_t began; /* wall clock: reports can arrive since then */
 	int64_t thought_ms, due_ms; /* last rethink, next one */
 	bool thinking, kicked;
 	struct tasks *tasks;

@@ -9,8 +9,9 @@
  * those that follow from time and from what was seen.
  *
  * Unknown is not absent: a PC is woken only after the address check said "nobody else", a host is called lost
- * only after silence, never on the lack of one report; and an answer of the desktop probe counts only when the
- * host has been silent, because a host, too, may answer a ping.
+ * only after silence, never on the lack of one report, and silence counts from our own start at the earliest:
+ * while nobody listened, nobody was silent. An answer of the desktop probe counts only when the host has been
+ * silent, because a host, too, may answer a ping.
  *
  * No exception is for ever: during the night the PC comes back in when it boots or reports again; by day the
  * probe goes on, and an answer makes it a desktop. */
@@ -64,10 +65,17 @@ static void wake(const struct pc *pc, int64_t now, const struct night_seen *seen
 		step->effect = EFFECT_WAKE;
 }
 
+/* A host's silence is counted from here. */
+static int64_t silent_from(const struct pc *pc, const struct night_seen *seen)
+{
+	int64_t heard = pc->reported_at > pc->since ? pc->reported_at : pc->since;
+	return heard > seen->listens ? heard : seen->listens;
+}
+
 static void hold(const struct pc *pc, int64_t now, const struct night_seen *seen, const struct night_times *times,
 	struct night_step *step)
 {
-	int64_t heard = pc->reported_at > pc->since ? pc->reported_at : pc->since;
+	int64_t heard = silent_from(pc, seen);
 	enum pc_state should = seen->vms ? PC_HOSTING : PC_HOST;
 	if (now >= heard + times->lost)
 		move(step, PC_EXCEPTION, 0,
@@ -102,7 +110,7 @@ static void come_back(const struct pc *pc, int64_t now, const struct night_seen 
 static void leave(const struct pc *pc, int64_t now, const struct night_seen *seen,
 	const struct night_times *times, struct night_step *step)
 {
-	int64_t heard = pc->reported_at > pc->since ? pc->reported_at : pc->since;
+	int64_t heard = silent_from(pc, seen);
 	if (seen->leaving || now >= pc->deadline || now >= heard + times->lost)
 		move(step, PC_RETURNING, now + times->back, NULL);
 }

@@ -12,6 +12,7 @@ struct night_times { /* seconds, from the configuration */
 /* What is known about one PC beside its row. */
 enum night_conflict { CONFLICT_UNKNOWN, CONFLICT_NONE, CONFLICT_FOUND };
 struct night_seen {
+	int64_t listens;	      /* since when reports can arrive at all: our own start */
 	size_t vms;		      /* wanted on it */
 	enum night_conflict conflict; /* does another machine answer at its address? */
 	struct mac other;	      /* which, for CONFLICT_FOUND */
