@@ -7,6 +7,10 @@
  * is dropped. So "complete" is never said of bytes that a power cut could take, and what stands in
  * incoming/ under a digest can be trusted.
  *
+ * What is nothing but zeros need not be sent: zero=N instead of bytes lets the part grow by a hole.
+ * A hole costs its sender nothing and us the hashing, so files with holes have a limit of their
+ * own.
+ *
  * The length is kept beside the part, so that one who comes back knows what is missing after a
  * restart too. */
 #include "controller/api/uploads.h"
@@ -22,6 +26,14 @@
 
 enum { PIECE_MAX = 8 << 20, VERIFY_MS = 60000, KEEP_S = 7 * 86400 };
 #define UPLOAD_MAX ((uint64_t)256 << 30)
+#define HOLED_MAX ((uint64_t)32 << 30)
+
+/* What one PUT brings: bytes, or only a count of zeros. */
+struct piece {
+	uint64_t offset, length; /* length: of the whole file */
+	const void *bytes;
+	uint64_t n;
+};
 
 struct verify {
 	struct uploads *uploads;
@@ -195,30 +207,50 @@ static int upload_get(
 	return 0;
 }
 
-static int write_piece(struct controller *controller, const struct api_request *request,
-	uint64_t offset, uint64_t length, struct progress *progress, struct error **err)
+/* The length is written down with the first piece and stays. */
+static int keep_length(struct controller *controller, const char *sha256, uint64_t length,
+	const struct progress *progress, struct error **err)
 {
-	const char *sha256 = request->params[0];
-	auto_free char *part = path_of(controller, sha256, ".part"),
-		       *length_path = path_of(controller, sha256, ".length");
-	if (progress->length != length) {
-		auto_free char *text = xasprintf("%llu", (unsigned long long)length);
-		if (progress->have > 0)
-			return error_field(err, -EEXIST, "Upload-Length", "it was %llu before",
-				(unsigned long long)progress->length);
-		int r = file_write(length_path, text, strlen(text), 0600, err);
-		if (r < 0)
-			return r;
-	}
+	if (progress->length == length)
+		return 0;
+	if (progress->have > 0)
+		return error_field(err, -EEXIST, "Upload-Length", "it was %llu before",
+			(unsigned long long)progress->length);
+	auto_free char *path = path_of(controller, sha256, ".length");
+	auto_free char *text = xasprintf("%llu", (unsigned long long)length);
+	return file_write(path, text, strlen(text), 0600, err);
+}
+
+static int write_bytes(int fd, const struct piece *piece)
+{
+	if (lseek(fd, (off_t)piece->offset, SEEK_SET) < 0)
+		return -errno;
+	return fd_write_all(fd, piece->bytes, piece->n);
+}
+
+/* Bytes that stand there already stay: the digest will judge them. */
+static int write_hole(int fd, const struct piece *piece, uint64_t have)
+{
+	uint64_t end = piece->offset + piece->n;
+	return end > have && ftruncate(fd, (off_t)end) < 0 ? -errno : 0;
+}
+
+static int write_piece(struct controller *controller, const char *sha256, const struct piece *piece,
+	struct progress *progress, struct error **err)
+{
+	auto_free char *part = path_of(controller, sha256, ".part");
+	int r = keep_length(controller, sha256, piece->length, progress, err);
+	if (r < 0)
+		return r;
 	auto_close int fd = open(part, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0 || lseek(fd, (off_t)offset, SEEK_SET) < 0)
+	if (fd < 0)
 		return error_make(err, -errno, "%s: %s", part, strerror(errno));
-	int r = fd_write_all(fd, request->bytes, request->n_bytes);
+	r = piece->bytes ? write_bytes(fd, piece) : write_hole(fd, piece, progress->have);
 	if (r < 0)
 		return error_make(err, r, "the piece cannot be written: %s", strerror(-r));
-	if (offset + request->n_bytes > progress->have)
-		progress->have = offset + request->n_bytes;
-	progress->length = length;
+	if (piece->offset + piece->n > progress->have)
+		progress->have = piece->offset + piece->n;
+	progress->length = piece->length;
 	return 0;
 }
 
@@ -256,37 +288,59 @@ static int verified(const struct api_request *request, struct progress *progress
 	return 1;
 }
 
+static int read_piece(
+	const struct api_request *request, struct piece *ret_piece, struct error **err)
+{
+	const char *header = api_header(request, "Upload-Length");
+	struct piece piece = {.bytes = request->bytes, .n = request->n_bytes};
+	bool hole = api_query(request, "zero") != NULL;
+	uint64_t zero = 0;
+	int r = api_query_uint(request, "offset", UPLOAD_MAX, 0, &piece.offset, err);
+	if (r >= 0)
+		r = api_query_uint(request, "zero", HOLED_MAX, 0, &zero, err);
+	if (r < 0)
+		return r;
+	if (!header || uint_parse(header, 0, UPLOAD_MAX, &piece.length) < 0)
+		return error_field(
+			err, -EINVAL, "Upload-Length", "the size of the whole file in bytes");
+	if (hole && piece.n > 0)
+		return error_field(err, -EINVAL, "zero", "a piece has bytes or is zero, not both");
+	if (hole && piece.length > HOLED_MAX)
+		return error_field(err, -EINVAL, "zero", "so large a file has to be sent whole");
+	if (hole)
+		piece = (struct piece){.offset = piece.offset, .length = piece.length, .n = zero};
+	if (piece.offset + piece.n > piece.length)
+		return error_field(err, -EINVAL, "Upload-Length", "the piece ends behind it");
+	*ret_piece = piece;
+	return 0;
+}
+
 static int upload_put(
 	const struct api_request *request, struct api_answer *ret_answer, struct error **err)
 {
 	struct controller *controller = request->controller;
-	const char *header = api_header(request, "Upload-Length");
+	const char *sha256 = request->params[0];
 	struct progress progress;
-	uint64_t offset = 0, length = 0;
-	int r = check_name(request->params[0], err);
+	struct piece piece;
+	int r = check_name(sha256, err);
 	if (r >= 0)
-		r = api_query_uint(request, "offset", UPLOAD_MAX, 0, &offset, err);
-	if (r >= 0 && (!header || uint_parse(header, 0, UPLOAD_MAX, &length) < 0))
-		r = error_field(
-			err, -EINVAL, "Upload-Length", "the size of the whole file in bytes");
+		r = read_piece(request, &piece, err);
 	if (r < 0)
 		return r;
-	look(controller, request->params[0], &progress);
+	look(controller, sha256, &progress);
 	r = verified(request, &progress, ret_answer, err);
 	if (r != 0)
 		return r < 0 ? r : 0;
-	if (offset > progress.have)
+	if (piece.offset > progress.have)
 		return error_field(err, -EEXIST, "offset",
 			"bytes from %llu on are missing before it",
 			(unsigned long long)progress.have);
-	if (offset + request->n_bytes > length)
-		return error_field(err, -EINVAL, "Upload-Length", "the piece ends behind it");
-	r = write_piece(controller, request, offset, length, &progress, err);
+	r = write_piece(controller, sha256, &piece, &progress, err);
 	if (r < 0)
 		return r;
-	if (progress.have == length) {
-		verify_start(controller, request->params[0]);
-		ret_answer->wait_topic = xasprintf("upload/%s", request->params[0]);
+	if (progress.have == piece.length) {
+		verify_start(controller, sha256);
+		ret_answer->wait_topic = xasprintf("upload/%s", sha256);
 		ret_answer->wait_ms = VERIFY_MS;
 		return 0;
 	}
@@ -295,8 +349,8 @@ static int upload_put(
 }
 
 static const struct route rows[] = {
-	{"PUT", "/api/v1/uploads/{sha256}", ROLE_USER, ROUTE_RAW, PIECE_MAX, "offset", upload_put,
-		"one piece of a file"},
+	{"PUT", "/api/v1/uploads/{sha256}", ROLE_USER, ROUTE_RAW, PIECE_MAX, "offset zero",
+		upload_put, "one piece of a file"},
 	{"GET", "/api/v1/uploads/{sha256}", ROLE_USER, ROUTE_JSON, 0, NULL, upload_get,
 		"how much of a file is here"},
 };

@@ -4,7 +4,8 @@
  * The file's SHA-256 is its name there: what another call brought before is not sent again, a
  * broken upload goes on at its last whole piece, and a file that changes while it is read cannot
  * pass as what it was. A piece is 4 MiB; a lost connection is tried again for a minute with the
- * same offset, which changes nothing when the piece had arrived.
+ * same offset, which changes nothing when the piece had arrived. Pieces of nothing but zeros, most
+ * of a raw disk, are told, not sent; a controller that takes none gets them as bytes.
  */
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -20,6 +21,7 @@ struct upload {
 	struct progress progress;
 	const char *name; /* for people: the base name */
 	int fd;
+	bool no_holes;
 	uint64_t size, have;
 	char digest[SHA256_TEXT];
 	char *piece;
@@ -78,31 +80,63 @@ static int ask(struct upload *u, bool *ret_complete, struct error **err)
 	return 0;
 }
 
-/* Sends the bytes from u->have on and moves it behind them. The last piece is answered when the
- * controller has hashed the whole file; if that takes it more than a minute (-EAGAIN) the same
- * piece asks again. */
-static int send_piece(struct upload *u, struct error **err)
+/* How many zeros follow from u->have on, in whole pieces (the last may be short). */
+static uint64_t zeros(const struct upload *u)
 {
-	uint64_t left = u->size - u->have;
-	ssize_t n = read_piece(u->fd, u->piece, u->have, left < PIECE ? (size_t)left : PIECE);
-	if (n < 0 || (n == 0 && left))
-		return error_make(err, n < 0 ? (int)n : -EIO, "it cannot be read to its end");
-	auto_free char *path =
-		xasprintf("/uploads/%s?offset=%llu", u->digest, (unsigned long long)u->have);
+	uint64_t at = u->have;
+	while (at < u->size) {
+		uint64_t left = u->size - at;
+		ssize_t n = read_piece(u->fd, u->piece, at, left < PIECE ? (size_t)left : PIECE);
+		if (n <= 0 || u->piece[0] || memcmp(u->piece, u->piece + 1, (size_t)n - 1) != 0)
+			break;
+		at += (uint64_t)n;
+	}
+	return at - u->have;
+}
+
+/* PUTs n bytes, or n zeros where `bytes` is NULL, and moves u->have behind them. The last piece is
+ * answered when the controller has hashed the whole file; if that takes it more than a minute
+ * (-EAGAIN) the same piece asks again. */
+static int put(struct upload *u, const void *bytes, uint64_t n, struct error **err)
+{
+	auto_free char *zero = bytes ? NULL : xasprintf("&zero=%llu", (unsigned long long)n);
+	auto_free char *path = xasprintf("/uploads/%s?offset=%llu%s", u->digest,
+		(unsigned long long)u->have, zero ? zero : "");
 	auto_free char *header = xasprintf("Upload-Length: %llu", (unsigned long long)u->size);
 	for (;;) {
 		auto_error struct error *trouble = NULL;
 		struct httpc_response response = {0};
-		int e = client_raw(u->cli->client, "PUT", path, u->piece, (size_t)n, header,
-			VERIFY_S, &response, &trouble);
+		int e = client_raw(u->cli->client, "PUT", path, bytes ? bytes : "",
+			bytes ? (size_t)n : 0, header, VERIFY_S, &response, &trouble);
 		httpc_response_done(&response);
-		if (e == -EAGAIN && (uint64_t)n == left)
+		if (e == -EAGAIN && u->have + n == u->size)
 			continue;
 		if (e < 0)
 			return error_make(err, e, "%s", error_text(trouble, e));
-		u->have += (uint64_t)n;
+		u->have += n;
 		return 0;
 	}
+}
+
+static int send_piece(struct upload *u, struct error **err)
+{
+	uint64_t hole = u->no_holes ? 0 : zeros(u);
+	if (hole) {
+		auto_error struct error *trouble = NULL;
+		int e = put(u, NULL, hole, &trouble);
+		if (e == 0)
+			return 0;
+		if (e != -EINVAL)
+			return error_make(err, e, "%s", error_text(trouble, e));
+		bool complete;
+		u->no_holes = true;
+		return ask(u, &complete, err);
+	}
+	uint64_t left = u->size - u->have;
+	ssize_t n = read_piece(u->fd, u->piece, u->have, left < PIECE ? (size_t)left : PIECE);
+	if (n < 0 || (n == 0 && left))
+		return error_make(err, n < 0 ? (int)n : -EIO, "it cannot be read to its end");
+	return put(u, u->piece, (uint64_t)n, err);
 }
 
 static int send_all(struct upload *u, struct error **err)

@@ -127,6 +127,7 @@ class FakeApi:
         self.forbidden = ()                          # nouns that this token's role may not see
         self.cluster_ends, self.import_ends, self.output, self.exit_code = "ready", ("done", ""), b"", 0
         self.drop_pieces = 0                         # so many PUTs are answered by a closed connection
+        self.no_zeros = False                        # a PUT with zero= is refused
         self.changed = threading.Condition()
         self.closing = False
         self.connections = set()
@@ -312,7 +313,9 @@ class RequestHandler(BaseHTTPRequestHandler):
         length, offset = int(self.headers["Upload-Length"]), int(self.query["offset"])
         if offset > len(have):
             raise Problem(409, "A piece before this one is missing.")
-        have = have[:offset] + self.body
+        if "zero" in self.query and self.fake.no_zeros:
+            raise Problem(400, "this request takes no such query parameter", field="zero")
+        have = have[:offset] + (bytes(int(self.query["zero"])) if "zero" in self.query else self.body)
         if len(have) == length and hashlib.sha256(have).hexdigest() != words[1]:
             raise Problem(400, "What came is not what its name says.")
         self.fake.uploads[words[1]] = (have, length)

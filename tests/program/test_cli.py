@@ -292,6 +292,22 @@ def test_image_import_resumes_and_waits(cli, api, tmp_path):
     assert "lab-image" in done.out and "import: " in done.err
 
 
+@pytest.mark.parametrize("no_zeros", [False, True])
+def test_zeros_of_a_disk_are_told_not_sent(cli, api, tmp_path, no_zeros):
+    disk = bytes(8 << 20) + os.urandom(5 << 20) + bytes((16 << 20) + 512)
+    digest = hashlib.sha256(disk).hexdigest()
+    (tmp_path / "disk.raw").write_bytes(disk)
+    api.no_zeros = no_zeros
+    cli("image", "import", "lab-image", "disk.raw")
+    assert api.uploads[digest] == (disk, len(disk))
+    puts = [path.partition("?")[2] for verb, path, _ in api.requests if verb == "PUT" and digest in path]
+    if no_zeros:
+        assert puts == [f"offset=0&zero={8 << 20}"] + [f"offset={n << 20}" for n in range(0, 32, 4) if n << 20 < len(disk)]
+    else:
+        assert puts == [f"offset=0&zero={8 << 20}", f"offset={8 << 20}", f"offset={12 << 20}",
+                        f"offset={16 << 20}&zero={(13 << 20) + 512}"]
+
+
 def test_image_from_a_recipes_folder(cli, api, tmp_path):
     made = tmp_path / "made"
     made.mkdir()

@@ -60,6 +60,37 @@ def test_wrong_bytes_are_dropped(controller):
     upload(controller, data)
 
 
+def put_zeros(controller, data: bytes, offset: int, n: int, raw: bytes = b"", length: int | None = None):
+    return controller("PUT", f"/uploads/{sha256(data)}?offset={offset}&zero={n}", raw=raw,
+                      headers={"Upload-Length": str(len(data) if length is None else length)}, timeout=60)
+
+
+def test_zeros_are_told_not_sent(controller):
+    data = os.urandom(MIB) + bytes(64 * MIB) + os.urandom(MIB) + bytes(2 * MIB)
+    assert put(controller, data, 0, data[:MIB]).json["have"] == MIB
+    gap = put_zeros(controller, data, 2 * MIB, MIB)
+    assert gap.status == 409 and gap.json["field"] == "offset"
+    for _ in range(2):
+        assert put_zeros(controller, data, MIB, 64 * MIB).json["have"] == 65 * MIB, "and again changes nothing"
+    assert (controller.state / "incoming" / f"{sha256(data)}.part").stat().st_blocks * 512 < 4 * MIB
+    assert put_zeros(controller, data, 0, MIB).json["have"] == 65 * MIB, "what stands there stays"
+    assert put(controller, data, 65 * MIB, data[65 * MIB:66 * MIB]).json["have"] == 66 * MIB
+    assert put_zeros(controller, data, 66 * MIB, 3 * MIB).json["field"] == "Upload-Length"
+    last = put_zeros(controller, data, 66 * MIB, 2 * MIB)
+    assert last.json == {"have": len(data), "length": len(data), "complete": True}
+    assert (controller.state / "incoming" / sha256(data)).read_bytes() == data
+
+
+def test_zeros_have_their_limits(controller):
+    data = bytes(MIB) + b"x"
+    assert put_zeros(controller, data, 0, MIB, raw=b"y").json["field"] == "zero"
+    assert put_zeros(controller, data, 0, MIB, length=(32 << 30) + 1).json["field"] == "zero"
+    assert put_zeros(controller, data, 0, -1).json["field"] == "zero"
+    wrong = put_zeros(controller, data, 0, len(data))
+    assert wrong.status == 400 and wrong.json["field"] == "sha256"
+    assert status(controller, data) == {"have": 0, "length": 0, "complete": False}
+
+
 def test_small_and_odd(controller):
     upload(controller, b"x")
     upload(controller, b"")
