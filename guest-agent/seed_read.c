@@ -4,7 +4,9 @@
  * They are cloud-init's formats, but written by our own host agent as JSON, and read here by the
  * strict tables of lib/json: what we do not know we do not silently leave undone. Sizes are
  * bounded. The parts that cloud-init wants and we do by nature (no root login, no password login)
- * must say what we do anyway. This file opens nothing but the three texts and changes nothing.
+ * must say what we do anyway; runcmd, by which a guest without this agent says "ready", is not
+ * ours to run and is skipped whatever it says. This file opens nothing but the three texts and
+ * changes nothing.
  */
 #include "guest-agent/seed_read.h"
 
@@ -54,6 +56,7 @@ struct config {
 	struct seed_users users;
 	struct host_keys ssh_keys;
 	struct seed_files write_files;
+	json_t *runcmd;
 };
 static const struct json_field config_fields[] = {
 	FIELD(struct config, hostname, JSON_KIND_NAME, true),
@@ -80,6 +83,7 @@ static const struct json_field config_fields[] = {
 		.fields = file_fields,
 		.n_fields = ARRAY_LEN(file_fields),
 		.size = sizeof(struct seed_file)},
+	FIELD(struct config, runcmd, JSON_KIND_ANY, false),
 };
 
 struct route {

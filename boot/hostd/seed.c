@@ -5,8 +5,9 @@
  * meta-data names the instance, network-config (version 2) the address, user-data the host name,
  * the user, the keys and the hosts file. All three are JSON, which is YAML too; user-data has its
  * "#cloud-config" line in front. Files in the user's home are marked "defer": cloud-init writes
- * files before it makes users. The disc is made in process by libarchive, no program is run; it
- * holds private keys of the night, so it is written aside with mode 0600 and renamed.
+ * files before it makes users. A stock image has no agent to say "ready": cloud-init does so by
+ * runcmd, at its very end. The disc is made in process by libarchive, no program is run; it holds
+ * private keys of the night, so it is written aside with mode 0600 and renamed.
  * guest-agent/seed_read.c is the other end: a member that is added here must be added there, the
  * round-trip test sees to it.
  */
@@ -98,11 +99,21 @@ static json_t *files_of(const struct proto_context *c)
 	return files;
 }
 
+/* The line that boot/hostd/guestlink.c reads, said by the guest's own shell: nothing of the context
+ * stands in it. Who reads "ready" may log in, hence sshd first. The write waits for a host that
+ * does not listen yet, so saying it once is enough. */
+static const char say_ready[] =
+	"systemctl start ssh.service || systemctl start sshd.service; "
+	"read up idle </proc/uptime; "
+	"printf '{\"ready\":true,\"hostname\":\"%s\",\"boot_ms\":%s}\\n' \"$(uname -n)\" "
+	"$((${up%.*} * 1000)) >/dev/virtio-ports/org.nightclass.guest.0";
+
 char *seed_user_data(const struct proto_context *c)
 {
-	json_t *config = json_pack("{s:s, s:b, s:b, s:b, s:b, s:[o], s:o}", "hostname", c->hostname,
-		"preserve_hostname", 0, "manage_etc_hosts", 0, "disable_root", 1, "ssh_pwauth", 0,
-		"users", user_of(c), "write_files", files_of(c));
+	json_t *config = json_pack("{s:s, s:b, s:b, s:b, s:b, s:[o], s:o, s:[[sss]]}", "hostname",
+		c->hostname, "preserve_hostname", 0, "manage_etc_hosts", 0, "disable_root", 1,
+		"ssh_pwauth", 0, "users", user_of(c), "write_files", files_of(c), "runcmd", "sh",
+		"-c", say_ready);
 	if (c->host_key && c->host_key_pub)
 		json_object_set_new(config, "ssh_keys",
 			json_pack("{s:s, s:s}", "ed25519_private", c->host_key, "ed25519_public",

@@ -10,6 +10,8 @@
 #include <archive_entry.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
 #include "boot/hostd/guestlink.h"
 #include "boot/hostd/seed.h"
 #include "guest-agent/apply.h"
@@ -18,6 +20,7 @@
 #include "guest-agent/seed_find.h"
 #include "guest-agent/seed_read.h"
 #include "lib/file.h"
+#include "lib/spawn.h"
 
 #define KEY "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n"
 
@@ -259,10 +262,55 @@ static void test_cloud_init_sees_its_form(void **state)
 	assert_true(json_is_array(json_object_get(
 		json_array_get(json_object_get(config, "users"), 0), "ssh_authorized_keys")));
 	assert_non_null(json_object_get(json_object_get(config, "ssh_keys"), "ed25519_private"));
+	json_t *command = json_array_get(json_object_get(config, "runcmd"), 0);
+	assert_int_equal(json_array_size(command), 3);
 	auto_json json_t *network = json_loads(net, JSON_REJECT_DUPLICATES, NULL);
 	assert_int_equal(json_integer_value(json_object_get(network, "version")), 2);
 	auto_json json_t *instance = json_loads(meta, JSON_REJECT_DUPLICATES, NULL);
 	assert_non_null(json_object_get(instance, "instance-id"));
+	context_free(&c);
+}
+
+static char *replaced(const char *text, const char *from, const char *to)
+{
+	const char *here = strstr(text, from);
+	if (!here)
+		fail_msg("no %s in the seed", from);
+	return xasprintf("%.*s%s%s", (int)(here - text), text, to, here + strlen(from));
+}
+
+/* The runcmd of a guest without an agent, run with this machine's shell: its line is one that the
+ * host understands. */
+static void test_cloud_init_says_ready(void **state)
+{
+	struct proto_context c = context();
+	struct guest_line line = {0};
+	struct utsname self;
+	(void)state;
+	auto_free char *user = seed_user_data(&c), *port = at("port"), *script = at("script");
+	auto_free char *call = xasprintf("systemctl() { :; }; . %s", script);
+	auto_json json_t *config =
+		json_loads(user + strlen("#cloud-config\n"), JSON_REJECT_DUPLICATES, NULL);
+	json_t *command = json_array_get(json_object_get(config, "runcmd"), 0);
+	assert_string_equal(json_string_value(json_array_get(command, 0)), "sh");
+	assert_string_equal(json_string_value(json_array_get(command, 1)), "-c");
+	auto_free char *text = replaced(json_string_value(json_array_get(command, 2)),
+		"/dev/virtio-ports/org.nightclass.guest.0", port);
+	put("script", text);
+	const char *const argv[] = {"sh", "-c", call, NULL};
+	pid_t pid;
+	int status;
+	assert_int_equal(spawn_start(argv, NULL, 0, NULL, &pid, NULL), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	auto_free char *said = get("port");
+	size_t len = strlen(said);
+	assert_int_equal(said[len - 1], '\n');
+	assert_int_equal(guest_line_read(said, len - 1, &line, NULL), 0);
+	assert_int_equal(uname(&self), 0);
+	assert_true(line.ready);
+	assert_string_equal(line.hostname, self.nodename);
+	guest_line_done(&line);
 	context_free(&c);
 }
 
@@ -273,8 +321,8 @@ struct refused {
 };
 static const struct refused refusals[] = {
 	{"no cloud-config line", "user-data", "#cloud-config\n", "", "#cloud-config"},
-	{"unknown member", "user-data", "\"hostname\"", "\"runcmd\": [\"rm\"], \"hostname\"",
-		"runcmd"},
+	{"unknown member", "user-data", "\"hostname\"", "\"bootcmd\": [\"rm\"], \"hostname\"",
+		"bootcmd"},
 	{"host name", "user-data", "\"alice-003\"", "\"alice 003\"", "hostname"},
 	{"password login", "user-data", "\"ssh_pwauth\": false", "\"ssh_pwauth\": true",
 		"password"},
@@ -294,14 +342,6 @@ static const struct refused refusals[] = {
 	{"a route elsewhere", "network-config", "0.0.0.0/0", "10.0.0.0/8", "route"},
 	{"trailing bytes", "meta-data", "}", "} {}", "meta-data"},
 };
-
-static char *replaced(const char *text, const char *from, const char *to)
-{
-	const char *here = strstr(text, from);
-	if (!here)
-		fail_msg("no %s in the seed", from);
-	return xasprintf("%.*s%s%s", (int)(here - text), text, to, here + strlen(from));
-}
 
 static void write_seed(const struct proto_context *c, const struct refused *change)
 {
@@ -410,6 +450,7 @@ int main(void)
 		TEST(test_half_made_account),
 		TEST(test_least_context),
 		TEST(test_cloud_init_sees_its_form),
+		TEST(test_cloud_init_says_ready),
 		TEST(test_refusals),
 		TEST(test_links_are_not_followed),
 		TEST(test_ready_line),
