@@ -321,7 +321,7 @@ static int upload_put(
 	struct controller *controller = request->controller;
 	const char *sha256 = request->params[0];
 	struct progress progress;
-	struct piece piece;
+	struct piece piece = {0};
 	int r = check_name(sha256, err);
 	if (r >= 0)
 		r = read_piece(request, &piece, err);
