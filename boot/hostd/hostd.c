@@ -38,6 +38,7 @@ struct hostd {
 	const struct hostd_options *options;
 	struct vm_place place;
 	bool stopping, running; /* running: enrolled, line to the controller made */
+	bool warmed;		/* the hypervisor was seen and told to get ready */
 
 	struct keep keep;
 	struct proto_facts facts;
@@ -200,6 +201,10 @@ static void listed(const struct domains_seen *domains, const char *why, void *ar
 	struct hostd *h = arg;
 	if (!domains && !h->hypervisor_trouble)
 		log_error("host: VMs cannot be seen: %s", why);
+	if (domains && !h->warmed) {
+		h->warmed = true;
+		work_warm(h->loop, &h->place);
+	}
 	set_text(&h->hypervisor_trouble, why);
 	h->seen.domains_known = domains != NULL;
 	if (domains)

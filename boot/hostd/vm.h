@@ -22,6 +22,9 @@ void domains_seen_done(struct domains_seen *domains);
 struct vm_backend {
 	const char *name;
 	int (*init)(struct error **err); /* once, before the others; may be NULL */
+	/* Lets the hypervisor find out now what it would find out before its first VM. May be NULL;
+	 * a failure is none of ours, the first start says it. */
+	void (*warm)(const char *uri);
 	int (*list)(const char *uri, struct domains_seen *ret_domains, struct error **err);
 	int (*start)(const char *uri, const char *xml, struct error **err);
 	/* ACPI power button. A domain that is gone is success, for destroy too. */

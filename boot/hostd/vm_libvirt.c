@@ -78,6 +78,15 @@ static int open_connection(const char *uri, virConnectPtr *ret_connection, struc
 	return 0;
 }
 
+/* libvirt starts the emulator once to ask it what it can, which takes seconds on a small machine;
+ * it remembers the answer, and a start that comes meanwhile waits for the same one. */
+static void backend_warm(const char *uri)
+{
+	auto_connection virConnectPtr connection = NULL;
+	if (open_connection(uri, &connection, NULL) == 0)
+		free(virConnectGetDomainCapabilities(connection, NULL, NULL, NULL, NULL, 0));
+}
+
 static void add_domain(virDomainPtr domain, struct domains_seen *domains)
 {
 	const char *name = virDomainGetName(domain);
@@ -159,6 +168,7 @@ static int backend_destroy(const char *uri, const char *name, struct error **err
 const struct vm_backend vm_libvirt = {
 	.name = "libvirt",
 	.init = backend_init,
+	.warm = backend_warm,
 	.list = backend_list,
 	.start = backend_start,
 	.shutdown = backend_shutdown,

@@ -95,3 +95,20 @@ void work_start(struct loop *loop, const struct vm_place *place, const struct pr
 		w->url = xstrdup(goal->chunk_url);
 	loop_work(loop, run, done, w);
 }
+
+static void run_warm(void *arg)
+{
+	const struct vm_place *place = arg;
+	place->backend->warm(place->uri);
+}
+
+static void done_warm(void *arg)
+{
+	(void)arg;
+}
+
+void work_warm(struct loop *loop, struct vm_place *place)
+{
+	if (place->backend->warm)
+		loop_work(loop, run_warm, done_warm, place);
+}

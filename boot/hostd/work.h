@@ -22,5 +22,7 @@ typedef void work_fn(const struct work_end *end, void *arg);
  * fn. */
 void work_start(struct loop *loop, const struct vm_place *place, const struct proto_goal *goal,
 	const struct step *step, struct hold_progress *progress, work_fn *fn, void *arg);
+/* Calls the backend's warm in a worker. */
+void work_warm(struct loop *loop, struct vm_place *place);
 
 #endif
