@@ -4,8 +4,9 @@
  * The loop thread must never wait: standard input is fed as the pipe takes it (first script and hostfile, then the
  * program from its file), output is appended to a file as it comes, up to a limit; what is beyond is dropped with
  * one line that says so, because a program that prints in a circle must not fill the lab server's disk. The end is
- * told when the child is reaped and both pipes are empty, so that the last line is never lost. ssh's options are all
- * on its command line: no configuration of this machine counts, no host key is ever taken on trust. */
+ * told when the child is reaped and both pipes are empty, so that the last line is never lost. When this daemon is
+ * killed the kernel ends the session: after a restart its run is failed, and must not go on unseen. ssh's options are
+ * all on its command line: no configuration of this machine counts, no host key is ever taken on trust. */
 #include "controller/drive/run_child.h"
 
 #include <fcntl.h>
@@ -152,7 +153,8 @@ static int start_ssh(struct run_child *child, const struct run_plan *plan, const
 	auto_free char *key = xasprintf("%s/key", dir);
 	auto_free char *known = xasprintf("UserKnownHostsFile=%s/known_hosts", dir);
 	auto_free char *to = xasprintf("night@%s", ip4_format(plan->vms->at[0].ip.address, address));
-	const char *const argv[] = {"ssh", "-T", "-F", "none", "-i", key, "-o", "IdentitiesOnly=yes", "-o", known,
+	const char *const argv[] = {"setpriv", "--pdeathsig", "KILL", "--",
+		"ssh", "-T", "-F", "none", "-i", key, "-o", "IdentitiesOnly=yes", "-o", known,
 		"-o", "GlobalKnownHostsFile=/dev/null", "-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes",
 		"-o", "ConnectTimeout=90", "-o", "ConnectionAttempts=3", "-o", "ServerAliveInterval=20", "-o",
 		"ServerAliveCountMax=9", "-o", "LogLevel=ERROR", "-o", "ControlPath=none", to, command, NULL};

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Nights in which something goes wrong: real daemons, real libvirtd and real VMs on namespace PCs."""
+import subprocess
+
 import pytest
 
 from tests.rig import NamespacePC, School, residue
@@ -95,6 +97,34 @@ def test_controller_killed_at_every_phase_and_restarted(school):
     restart(north)  # while PCs are handed back
     over(north)
     over(south)
+
+
+def test_controller_killed_while_a_program_runs(school, tmp_path):
+    """The session of a run does not outlive its controller: the run is failed, said so, and can be started again."""
+    lab = lab_with_pcs(school, "north", 1)
+    begin(lab)
+    hosts(lab)
+    lab.cli("cluster", "create", "alice", "-n", "1", *VM, "--no-wait")
+    cluster(lab, "ready")
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\n[ -e /tmp/seen ] && echo again && exit\n"
+                       ">/tmp/seen; echo started; exec sleep 3600\n", encoding="ascii")
+    program.chmod(0o755)
+
+    words = ("run", "--cluster", "alice", "-n", "1", str(program))
+    with subprocess.Popen(lab.cli_argv(*words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, env=school.env) as cli:
+        assert cli.stdout.readline() == "started\n"
+        restart(lab)
+        out, err = cli.communicate(timeout=120)
+    assert cli.returncode == 1, (cli.returncode, out, err)
+    run = lab.show("run", "list")[0]
+    assert run["state"] == "failed" and "restarted" in run["reason"]
+    assert run["reason"] in err and out == ""
+    until(lambda: "ssh" not in residue.processes(lab), 30, "the session of the run is ended")
+
+    assert lab.cli(*words).stdout == "again\n"
+    end(lab)
 
 
 def test_controller_dead_all_night(school):
