@@ -65,11 +65,7 @@ int token_first(struct store *store, const char *path, struct error **err)
 		auto_free char *line = xasprintf("%s\n", token);
 		r = file_write(path, line, strlen(line), 0600, err);
 	}
-	if (r < 0) {
-		store_rollback(store);
-		return r;
-	}
-	return store_commit(store, err);
+	return store_end(store, r, err);
 }
 
 static int by_token(struct exchange *exchange, struct refusal *refusal)

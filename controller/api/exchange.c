@@ -273,11 +273,7 @@ static int handle(struct exchange *exchange, struct api_answer *answer, struct e
 	if (r < 0)
 		return r;
 	r = handle_once(exchange, answer, err);
-	if (r < 0) {
-		store_rollback(store);
-		return r;
-	}
-	return store_commit(store, err);
+	return store_end(store, r, err);
 }
 
 static void answer_drop(struct api_answer *answer)

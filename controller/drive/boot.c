@@ -26,11 +26,7 @@ static int note_host_boot(struct controller *controller, struct pc *pc, const st
 	if (r >= 0)
 		r = pc_move(controller, pc, PC_BOOTING, clock_wall() + controller->config.host_boot_timeout,
 			NULL, err);
-	if (r < 0) {
-		store_rollback(controller->store);
-		return r;
-	}
-	return store_commit(controller->store, err);
+	return store_end(controller->store, r, err);
 }
 
 enum drive_boot drive_booted(struct controller *controller, const char *name)

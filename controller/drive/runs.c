@@ -63,11 +63,7 @@ int runs_after_restart(struct controller *controller, struct error **err)
 				"the controller was restarted while it ran; start it again", err);
 	}
 	runs_done(&runs);
-	if (r < 0) {
-		store_rollback(controller->store);
-		return r;
-	}
-	return store_commit(controller->store, err);
+	return store_end(controller->store, r, err);
 }
 
 static void wake(struct drive *drive, int64_t id)

@@ -94,15 +94,6 @@ int store_cluster_list(struct store *store, const struct cluster_filter *filter,
 	return 0;
 }
 
-static int finish(struct store *store, int r, struct error **err)
-{
-	if (r < 0) {
-		store_rollback(store);
-		return r;
-	}
-	return store_commit(store, err);
-}
-
 int store_cluster_insert(struct store *store, const struct cluster *c, struct error **err)
 {
 	auto_free char *subject = xasprintf("cluster/%s", c->name);
@@ -128,7 +119,7 @@ int store_cluster_insert(struct store *store, const struct cluster *c, struct er
 		r = store_event(store, "cluster.added", subject, NULL, err,
 			"cluster %s of %s: %d VMs of image %s revision %d", c->name, c->owner,
 			(int)c->n, c->image_name, (int)c->revision);
-	return finish(store, r, err);
+	return store_end(store, r, err);
 }
 
 int store_cluster_set_state(struct store *store, const char *name, enum cluster_state state,
@@ -158,7 +149,7 @@ int store_cluster_set_state(struct store *store, const char *name, enum cluster_
 			"cluster %s: %s -> %s%s%s", name, cluster_state_names[before],
 			cluster_state_names[state], *why ? ": " : "", why);
 	}
-	return finish(store, r, err);
+	return store_end(store, r, err);
 }
 
 int store_cluster_set_keys(

@@ -122,11 +122,7 @@ int store_enrolment_hold(struct store *store, const char *pc, const char *why, s
 	if (r >= 0)
 		r = store_event(store, "enrol.held", subject, NULL, err, "ALARM: PC %s is held: %s",
 			pc, why);
-	if (r < 0) {
-		store_rollback(store);
-		return r;
-	}
-	return store_commit(store, err);
+	return store_end(store, r, err);
 }
 
 int store_enrolment_forget(struct store *store, const char *pc, struct error **err)

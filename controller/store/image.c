@@ -101,15 +101,6 @@ int store_image_next_revision(
 	return r < 0 ? r : 0;
 }
 
-static int finish(struct store *store, int r, struct error **err)
-{
-	if (r < 0) {
-		store_rollback(store);
-		return r;
-	}
-	return store_commit(store, err);
-}
-
 int store_image_insert(struct store *store, const struct image *image, struct error **err)
 {
 	struct image other = {0};
@@ -134,7 +125,7 @@ int store_image_insert(struct store *store, const struct image *image, struct er
 	if (r >= 0)
 		r = store_event(store, "image.added", subject, NULL, err,
 			"image %s revision %d is in the store", image->name, (int)image->revision);
-	return finish(store, r, err);
+	return store_end(store, r, err);
 }
 
 static int check_unused(
@@ -176,7 +167,7 @@ int store_image_delete(struct store *store, const char *name, uint64_t revision,
 		r = store_event(
 			store, "image.removed", subject, NULL, err, "image %s was removed", name);
 	}
-	return finish(store, r, err);
+	return store_end(store, r, err);
 }
 
 void import_done(struct import *import)
@@ -285,7 +276,7 @@ int store_import_set_state(struct store *store, int64_t id, enum import_state st
 				state == IMPORT_DONE ? "ended well" : "failed",
 				reason && *reason ? ": " : "", reason ? reason : "");
 		}
-		r = finish(store, r, err);
+		r = store_end(store, r, err);
 	}
 	import_done(&import);
 	return r;

@@ -117,15 +117,6 @@ static int state_event(struct store *store, const char *id, const char *from, en
 		from, join_state_names[to], *reason ? ": " : "", reason);
 }
 
-static int finish(struct store *store, int r, struct error **err)
-{
-	if (r < 0) {
-		store_rollback(store);
-		return r;
-	}
-	return store_commit(store, err);
-}
-
 static int write_members(struct store *store, const struct join *join, struct error **err)
 {
 	int r = store_exec(
@@ -168,7 +159,7 @@ int store_join_put(struct store *store, const struct join *join, struct error **
 		r = write_members(store, join, err);
 	if (r >= 0 && told)
 		r = state_event(store, join->id, from, join->state, reason, err);
-	return finish(store, r, err);
+	return store_end(store, r, err);
 }
 
 int store_join_set_state(struct store *store, const char *id, enum join_state state,
@@ -191,7 +182,7 @@ int store_join_set_state(struct store *store, const char *id, enum join_state st
 		"sss", join_state_names[state], why, id);
 	if (r >= 0)
 		r = state_event(store, id, join_state_names[before], state, why, err);
-	return finish(store, r, err);
+	return store_end(store, r, err);
 }
 
 static int changed(struct error **err, int r, int changes, const char *id)

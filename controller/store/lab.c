@@ -69,15 +69,6 @@ int store_lab_list(struct store *store, bool with_self, struct labs *ret_labs, s
 	return 0;
 }
 
-static int finish(struct store *store, int r, struct error **err)
-{
-	if (r < 0) {
-		store_rollback(store);
-		return r;
-	}
-	return store_commit(store, err);
-}
-
 static int event(struct store *store, const char *kind, const char *name, const char *what,
 	struct error **err)
 {
@@ -105,7 +96,7 @@ int store_lab_put(struct store *store, const struct lab *lab, struct error **err
 	if (r >= 0)
 		r = event(store, known ? "lab.changed" : "lab.added", lab->name,
 			known ? "was changed" : "was made known", err);
-	return finish(store, r, err);
+	return store_end(store, r, err);
 }
 
 int store_lab_delete(struct store *store, const char *name, struct error **err)
@@ -120,7 +111,7 @@ int store_lab_delete(struct store *store, const char *name, struct error **err)
 		r = unknown(err, name);
 	if (r >= 0)
 		r = event(store, "lab.removed", name, "was removed", err);
-	return finish(store, r, err);
+	return store_end(store, r, err);
 }
 
 int store_lab_set_self(struct store *store, const char *name, const char *url, struct error **err)
@@ -135,7 +126,7 @@ int store_lab_set_self(struct store *store, const char *name, const char *url, s
 			"UPDATE SET self = 1,"
 			" url = excluded.url, ca_pem = '', token = ''",
 			"ss", name, url);
-	return finish(store, r, err);
+	return store_end(store, r, err);
 }
 
 int store_lab_set_seen(
@@ -155,7 +146,7 @@ int store_lab_set_seen(
 		at, name);
 	if (r >= 0 && told)
 		r = event(store, "lab.reachable", name, "answers", err);
-	return finish(store, r, err);
+	return store_end(store, r, err);
 }
 
 int store_lab_missed(
@@ -174,7 +165,7 @@ int store_lab_missed(
 		(int64_t)missed, name);
 	if (r >= 0 && missed == UNREACHABLE)
 		r = event(store, "lab.unreachable", name, "does not answer", err);
-	r = finish(store, r, err);
+	r = store_end(store, r, err);
 	if (r >= 0 && ret_missed)
 		*ret_missed = missed;
 	return r;

@@ -96,15 +96,6 @@ int store_night_list(
 	return 0;
 }
 
-static int finish(struct store *store, int r, struct error **err)
-{
-	if (r < 0) {
-		store_rollback(store);
-		return r;
-	}
-	return store_commit(store, err);
-}
-
 int store_night_insert(
 	struct store *store, const struct night *night, int64_t *ret_id, struct error **err)
 {
@@ -124,7 +115,7 @@ int store_night_insert(
 		r = store_event(store, "night.planned", subject, NULL, err, "night %d: %zu PCs",
 			(int)id, night->pcs.n);
 	}
-	r = finish(store, r, err);
+	r = store_end(store, r, err);
 	if (r >= 0)
 		*ret_id = id;
 	return r;
@@ -153,7 +144,7 @@ int store_night_set_state(
 		r = store_event(store, "night.state", subject, data, err, "night %d: %s -> %s",
 			(int)id, night_state_names[before], night_state_names[state]);
 	}
-	return finish(store, r, err);
+	return store_end(store, r, err);
 }
 
 static int changed(struct error **err, int r, int changes, int64_t id)

@@ -172,11 +172,7 @@ static int finish(struct store *store, int r, int changes, const char *name, str
 {
 	if (r >= 0 && changes == 0)
 		r = unknown(err, name);
-	if (r < 0) {
-		store_rollback(store);
-		return r;
-	}
-	return store_commit(store, err);
+	return store_end(store, r, err);
 }
 
 static int event(struct store *store, const char *kind, const char *name, const char *what,

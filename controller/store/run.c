@@ -73,15 +73,6 @@ int store_run_list(struct store *store, bool open_only, const char *cluster, str
 	return 0;
 }
 
-static int finish(struct store *store, int r, struct error **err)
-{
-	if (r < 0) {
-		store_rollback(store);
-		return r;
-	}
-	return store_commit(store, err);
-}
-
 int store_run_insert(
 	struct store *store, const struct run *run, int64_t *ret_id, struct error **err)
 {
@@ -102,7 +93,7 @@ int store_run_insert(
 			"run %d: %s with %d ranks on cluster %s", (int)id, run->name,
 			(int)run->ranks, run->cluster);
 	}
-	r = finish(store, r, err);
+	r = store_end(store, r, err);
 	if (r >= 0)
 		*ret_id = id;
 	return r;
@@ -138,5 +129,5 @@ int store_run_set_state(struct store *store, int64_t id, enum run_state state, i
 			(int)id, run_state_names[before], run_state_names[state], *why ? ": " : "",
 			why);
 	}
-	return finish(store, r, err);
+	return store_end(store, r, err);
 }

@@ -288,6 +288,15 @@ void store_rollback(struct store *store)
 		settle(store);
 }
 
+int store_end(struct store *store, int r, struct error **err)
+{
+	if (r < 0) {
+		store_rollback(store);
+		return r;
+	}
+	return store_commit(store, err);
+}
+
 static unsigned bucket_of(const char *sql)
 {
 	unsigned hash = 5381;

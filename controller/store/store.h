@@ -25,6 +25,8 @@ sqlite3 *store_db(struct store *store);
 int store_begin(struct store *store, struct error **err);
 int store_commit(struct store *store, struct error **err);
 void store_rollback(struct store *store);
+/* How most transactions end: r >= 0 commits, an error rolls back and stays the answer. */
+int store_end(struct store *store, int r, struct error **err);
 
 /* A statement from the cache with parameters bound in order by `types`: s text (NULL: null), i
  * int64_t, n null (takes no argument). Step it with store_step: 1 row, 0 done, -errno. store_finish

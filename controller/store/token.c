@@ -66,15 +66,6 @@ int store_token_list(struct store *store, struct tokens *ret_tokens, struct erro
 	return 0;
 }
 
-static int finish(struct store *store, int r, struct error **err)
-{
-	if (r < 0) {
-		store_rollback(store);
-		return r;
-	}
-	return store_commit(store, err);
-}
-
 int store_token_insert(
 	struct store *store, const struct token *token, int64_t *ret_id, struct error **err)
 {
@@ -97,7 +88,7 @@ int store_token_insert(
 	if (r >= 0)
 		r = store_event(store, "token.added", subject, NULL, err,
 			"token %s of role %s was made", token->name, token->role);
-	r = finish(store, r, err);
+	r = store_end(store, r, err);
 	if (r >= 0 && ret_id)
 		*ret_id = id;
 	return r;
@@ -117,5 +108,5 @@ int store_token_delete(struct store *store, const char *name, struct error **err
 		r = store_event(
 			store, "token.removed", subject, NULL, err, "token %s was removed", name);
 	}
-	return finish(store, r, err);
+	return store_end(store, r, err);
 }

@@ -86,11 +86,7 @@ static int finish(struct store *store, int r, int changes, const char *id, struc
 {
 	if (r >= 0 && changes == 0)
 		r = error_make(err, -ENOENT, "there is no VM %s", id);
-	if (r < 0) {
-		store_rollback(store);
-		return r;
-	}
-	return store_commit(store, err);
+	return store_end(store, r, err);
 }
 
 int store_vm_insert(struct store *store, const struct vm *vm, struct error **err)
