@@ -21,6 +21,8 @@ struct prefix4 {
 
 enum { MAC_TEXT = 18, IP4_TEXT = 16, PREFIX4_TEXT = 19, NAME_MAX_LEN = 63 };
 
+/* 0 to 15, -1: none. */
+int hex_digit(char c);
 /* Six two-digit hex bytes separated by ':' or '-' throughout; unicast and not all zero. */
 int mac_parse(const char *text, struct mac *ret_mac);
 const char *mac_format(const struct mac *mac, char ret_text[MAC_TEXT]); /* lower case, ':' */

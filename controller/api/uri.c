@@ -7,17 +7,6 @@
 
 #include "lib/str.h"
 
-static int hex(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /* Decodes n bytes; NULL when an escape is malformed or hides a control character. */
 static char *decode(const char *text, size_t n)
 {
@@ -27,8 +16,8 @@ static char *decode(const char *text, size_t n)
 		int c = (unsigned char)text[i];
 		if (c == '%') {
 			bool whole = n - i > 2;
-			int high = whole ? hex(text[i + 1]) : -1,
-			    low = whole ? hex(text[i + 2]) : -1;
+			int high = whole ? hex_digit(text[i + 1]) : -1,
+			    low = whole ? hex_digit(text[i + 2]) : -1;
 			if (high < 0 || low < 0) {
 				free(out);
 				return NULL;
