@@ -163,7 +163,7 @@ static int look_for(struct controller *controller, const char *name, const struc
 	bool same = r >= 0 && vms.n == part->vms.n && !over, wanted = false;
 	for (size_t i = 0; r >= 0 && i < vms.n; i++) {
 		auto_free char *text = i < part->vms.n ? json_text(part->vms.at[i].vm) : NULL;
-		same = same && strcmp(text, vms.at[i].context) == 0;
+		same = same && text && strcmp(text, vms.at[i].context) == 0;
 		wanted = wanted || vms.at[i].wanted;
 	}
 	vms_done(&vms);
