@@ -9,7 +9,7 @@ def serve_page(night, listener_fd: int) -> None:
     """Passes the listener's connections to the first lab's controller and says where to look."""
     lab = night.north
     listener = socket.socket(fileno=listener_fd)
-    token = lab.api("POST", "/tokens", {"name": "page", "role": "viewer"})["token"]
+    token = lab.api("POST", "/tokens", {"name": "page", "role": "user"})["token"]
 
     def accept():
         while True:
