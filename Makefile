@@ -146,9 +146,10 @@ install: all
 	install -m 755 $(addprefix $(B)/,$(filter-out nightclass,$(PROGRAMS))) $(DESTDIR)$(SBIN)/
 	$(B)/nightclass completion bash >$(DESTDIR)$(COMPLETION)/nightclass
 	@# The recipes stand as in the source tree, for they use each other; installed, their cache is the system's.
-	rm -rf $(DESTDIR)$(DATA)/images/recipes $(DESTDIR)$(DATA)/boot/host-image
+	rm -rf $(addprefix $(DESTDIR)$(DATA)/,images/recipes boot/host-image day)
 	cp -r images/recipes $(DESTDIR)$(DATA)/images/
 	cp -r boot/host-image $(DESTDIR)$(DATA)/boot/
+	cp -r guest-agent/day $(DESTDIR)$(DATA)/
 	sed -i -e 's|$$here/build/cache/debs|/var/cache/nightclass/debs|' \
 		-e 's|(build/cache/debs)|(/var/cache/nightclass/debs)|' $(DESTDIR)$(DATA)/images/recipes/debian-tree
 	for file in nightclass.conf netd.conf; do \

@@ -150,6 +150,26 @@ static int script_get(
 	return r < 0 ? r : 0;
 }
 
+/* A desktop's word counts for the PC whose reserved address it comes from, and for no other. */
+static int desktop_post(
+	const struct api_request *request, struct api_answer *ret_answer, struct error **err)
+{
+	const char *text = api_query(request, "mac");
+	struct mac mac;
+	struct pc pc = {0};
+	if (!text || mac_parse(text, &mac) < 0)
+		return error_field(err, -EINVAL, "mac", "say it as mac=aa:bb:cc:dd:ee:ff");
+	int r = store_pc_by_mac(request->controller->store, &mac, &pc, err);
+	if (r >= 0 && pc.address.host != request->address.host)
+		r = error_field(err, -EPERM, "mac", "%s speaks for itself only", pc.name);
+	if (r >= 0) {
+		drive_desktop(request->controller, pc.name);
+		ret_answer->status = 204;
+	}
+	pc_done(&pc);
+	return r < 0 ? r : 0;
+}
+
 static int ca_get(
 	const struct api_request *request, struct api_answer *ret_answer, struct error **err)
 {
@@ -202,6 +222,8 @@ static const struct route rows[] = {
 		"the first iPXE script, for every PC"},
 	{"GET", "/boot/script", ROLE_NOBODY, ROUTE_BOOT, 0, "mac platform", script_get,
 		"the iPXE script of one PC"},
+	{"POST", "/boot/desktop", ROLE_NOBODY, ROUTE_BOOT, 0, "mac", desktop_post,
+		"the agent of a PC's own desktop says that it is there"},
 	{"GET", "/boot/ca", ROLE_NOBODY, ROUTE_BOOT, 0, NULL, ca_get,
 		"the CA's certificate, pinned by the kernel line"},
 	{"GET", "/boot/files/{name}", ROLE_NOBODY, ROUTE_BOOT, 0, NULL, file_get,

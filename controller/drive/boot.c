@@ -53,6 +53,14 @@ enum drive_boot drive_booted(struct controller *controller, const char *name)
 	return boot;
 }
 
+void drive_desktop(struct controller *controller, const char *name)
+{
+	if (!controller->drive)
+		return;
+	pc_memory(controller->drive, name)->desktop_at = clock_wall();
+	drive_kick(controller);
+}
+
 bool drive_expects(struct controller *controller, const char *name)
 {
 	struct pc pc = {0};

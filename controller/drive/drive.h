@@ -43,6 +43,9 @@ int drive_goal(struct controller *controller, const char *pc, struct proto_goal 
  * "peers" is woken by each answer: a request that plans over several labs waits for that first. */
 bool drive_peers_fresh(struct controller *controller);
 
+/* The agent on the PC's own desktop says that it is there: what the probe "agent" waits for. Kicks. */
+void drive_desktop(struct controller *controller, const char *pc);
+
 /* What the host saw: kept, and the states of its VMs with it. Kicks. */
 int drive_report(struct controller *controller, const char *pc, const struct proto_report *report,
 	struct error **err);

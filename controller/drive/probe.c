@@ -3,7 +3,8 @@
  *
  * tcp:PORT connects (a login service, a screen reader, anything the desktop system listens on and our host does
  * not: hosts listen on nothing); ping sends one echo. The caller asks only when the host has been silent for a
- * while, because a host answers a ping, too. An answer belongs to the PC's state at the time: the identity of
+ * while, because a host answers a ping, too. agent waits to be told instead: guest-agent/day/nightclass-day calls
+ * (drive_desktop), again every half minute, so that a restart of ours forgets nothing for long. An answer belongs to the PC's state at the time: the identity of
  * the task holds state, since and last report, so that an old answer is never taken for a new one. */
 #include "controller/drive/probe.h"
 
@@ -80,6 +81,8 @@ bool probe_answers(struct drive *drive, const struct pc *pc)
 {
 	char address[IP4_TEXT];
 	struct task_result result;
+	if (strcmp(probe_of(drive->controller, pc), "agent") == 0)
+		return pc_memory(drive, pc->name)->desktop_at >= pc->since;
 	int64_t pause = pc->state == PC_EXCEPTION ? PAUSE_DAY_MS : PAUSE_MS;
 	auto_free char *key = xasprintf("probe/%s", pc->name);
 	auto_free char *identity = xasprintf("%s %lld %lld", pc_state_names[pc->state], (long long)pc->since,

@@ -24,6 +24,7 @@ struct pc_memory {
 	uint64_t told;	  /* generation its long poll was last woken for */
 	unsigned wakes;	  /* magic packets sent in this state */
 	int64_t waked_at; /* 0: none yet */
+	int64_t desktop_at; /* its own system last said that it is there (Unix seconds), 0: not yet */
 	bool local_boot;  /* fetched the local-disk script since it was told to leave */
 };
 VEC_OF(pc_memories, struct pc_memory);

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`desktop_probe = agent`: a PC is back when the agent on its own desktop says so, and not before."""
+from tests.rig import NamespacePC, School
+from tests.rig.lab import ROOT
+from tests.rig.wait import until
+
+
+def test_a_desktop_is_back_when_its_agent_says_so(tmp_path):
+    with School(tmp_path / "logs") as school:
+        lab = school.lab("north", probe="agent")
+        pcs = [NamespacePC(lab, "pc1"), NamespacePC(lab, "pc2")]
+        lab.cli("night", "start", "--for", "8h", "--no-wait")
+        lab.wait_pcs("host", 120)
+        lab.cli("night", "end", "--no-wait")
+        for pc in pcs:
+            until(lambda pc=pc: "desktop: ready" in pc.console_text(), 60, f"{pc.name}: desktop")
+
+        def day(pc):
+            return pc.ns.run(str(ROOT / "guest-agent/day/nightclass-day"), "--once", "http://10.71.1.1:8080",
+                             check=False)
+
+        assert day(pcs[0]).returncode == 0
+        until(lambda: lab.pc_state("pc1") == "desktop", 30, "pc1 is back")
+        assert lab.pc_state("pc2") == "returning"  # the port answers, but nobody asked it
+
+        liar = pcs[0].ns.run("curl", "-sS", "-X", "POST", "-w", "%{http_code}",
+                             f"http://10.71.1.1:8080/boot/desktop?mac={pcs[1].mac}")
+        assert liar.stdout.endswith("403") and "speaks for itself only" in liar.stdout
+        assert lab.pc_state("pc2") == "returning"
+
+        assert day(pcs[1]).returncode == 0
+        until(lambda: lab.show("night", "list")[-1]["state"] == "done", 30, "night done")
