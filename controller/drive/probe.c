@@ -4,8 +4,10 @@
  * tcp:PORT connects (a login service, a screen reader, anything the desktop system listens on and our host does
  * not: hosts listen on nothing); ping sends one echo. The caller asks only when the host has been silent for a
  * while, because a host answers a ping, too. agent waits to be told instead: guest-agent/day/nightclass-day calls
- * (drive_desktop), again every half minute, so that a restart of ours forgets nothing for long. An answer belongs to the PC's state at the time: the identity of
- * the task holds state, since and last report, so that an old answer is never taken for a new one. */
+ * (drive_desktop), again every half minute, so that a restart of ours forgets nothing for long.
+ *
+ * An answer belongs to the PC's state at the time: the identity of the task holds state, since and last report,
+ * so that an old answer is never taken for a new one. */
 #include "controller/drive/probe.h"
 
 #include <netinet/in.h>
