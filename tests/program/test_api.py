@@ -8,6 +8,7 @@ import sqlite3
 import pytest
 
 from tests.program.conftest import address, mac
+from tests.rig.wait import until
 
 PC = {"name": "pc1", "mac": mac(1), "address": address(1)}
 
@@ -140,7 +141,7 @@ def test_tokens(controller):
     listed = {t["name"]: t for t in controller.ok("GET", "/tokens").items}
     assert listed["u"]["role"] == "user" and "token" not in listed["u"]
     controller.clock.write_text("601\n")
-    expired = controller("GET", "/lab", token=user)
+    expired = until(lambda: (a := controller("GET", "/lab", token=user)).status != 200 and a, 10, "the clock is read")
     assert expired.status == 401 and "expired" in expired.json["detail"]
     controller.ok("DELETE", "/tokens/u")
     assert controller("GET", "/lab", token=user).status == 401

@@ -81,6 +81,8 @@ class School:
             to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(log, to)
         for lab in self.labs:
+            # The kernel takes a namespace away some time later; the cable's end here has to be gone now.
+            self.ns.run("ip", "link", "del", f"u{self.number}-{lab.number}", check=False)
             lab.ns.delete()
         for link in (self.switch, f"{self.switch}-plug"):
             self.ns.run("ip", "link", "del", link, check=False)
