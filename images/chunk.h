@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Chunks: an image part is cut into pieces of 4 MiB (the last one shorter), each named by the
+/* Chunks: an image part is cut into pieces of 256 KiB (the last one shorter), each named by the
  * SHA-256 of its uncompressed bytes and stored as one zstd frame. A piece of nothing but zeros is
  * never stored or sent. */
 #ifndef IMAGES_CHUNK_H
@@ -10,7 +10,7 @@
 #include "lib/hash.h"
 
 enum {
-	CHUNK_SIZE = 4 << 20,
+	CHUNK_SIZE = 256 << 10,
 	CHUNK_PACKED_MAX =
 		CHUNK_SIZE + (CHUNK_SIZE >> 8) + 512, /* a frame of a full chunk never exceeds it */
 	CHUNK_LEVEL = 3,			      /* zstd level: 930 MB/s to unpack */

@@ -18,7 +18,7 @@ struct fetch {
 	const char *digest; /* of the manifest, 64 hex digits, from a trusted source (the goal) */
 	const char *dir;    /* where images are held; made when missing */
 	const struct httpc_trust *trust; /* NULL: plain HTTP */
-	unsigned connections;		 /* 0: 4. Each takes a thread and 9 MiB */
+	unsigned connections;		 /* 0: 4. Each takes a thread and 1 MiB */
 	unsigned silence_ms; /* a server that sends nothing for that long has failed; 0: 20 s */
 	atomic_bool *cancel; /* may be set at any time by any thread: -ECANCELED soon after; NULL:
 				never */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Manifest struct <-> canonical JSON.
  *
- *   {"format":1,"name":"mpi","revision":3,"size":N,"chunk_size":4194304,
+ *   {"format":1,"name":"mpi","revision":3,"size":N,"chunk_size":262144,
  *    "parts":{"disk":PART,"kernel":PART,"initrd":PART},"cmdline":"root=/dev/vda ..."}
  *
  * where size is the disk's and PART is {"size":N,"chunks":[DIGEST or "0" (all zeros), ...]}.

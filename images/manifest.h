@@ -10,11 +10,11 @@
 #include "lib/hash.h"
 #include "lib/vec.h"
 
-#define IMAGE_SIZE_MAX (4ULL << 40)   /* virtual size of a disk */
+#define IMAGE_SIZE_MAX (1ULL << 40)   /* virtual size of a disk */
 #define IMAGE_BOOT_MAX (512ULL << 20) /* kernel, initrd */
 enum {
 	MANIFEST_FORMAT = 1,
-	MANIFEST_MAX_BYTES = 64 << 20, /* enough for 3.8 TiB of data */
+	MANIFEST_MAX_BYTES = 64 << 20, /* enough for 180 GiB of data in a disk of 1 TiB */
 	MANIFEST_CMDLINE_MAX = 2047,   /* the kernel's own limit */
 };
 

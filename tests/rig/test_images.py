@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("NIGHTCLASS_BUILD", ROOT / "build")).resolve()
 IMPORT = BUILD / "nightclass-import"
 FETCH = BUILD / "unit" / "test_image_fetch"  # with arguments it fetches
-CHUNK = 4 << 20
+CHUNK = 256 << 10
 
 
 # --- making images

@@ -13,15 +13,15 @@
 #define A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 #define HEAD(size)                                                                                 \
-	"{\"format\":1,\"name\":\"mpi\",\"revision\":3,\"size\":" size ",\"chunk_size\":4194304,"
+	"{\"format\":1,\"name\":\"mpi\",\"revision\":3,\"size\":" size ",\"chunk_size\":262144,"
 #define DISK(size, chunks) "\"disk\":{\"size\":" size ",\"chunks\":[" chunks "]}"
 #define KERNEL "\"kernel\":{\"size\":7,\"chunks\":[\"" B "\"]}"
 #define INITRD "\"initrd\":{\"size\":9,\"chunks\":[\"" A "\"]}"
-/* 4 MiB + 512: two chunks */
-#define TWO DISK("4194816", "\"" A "\",\"0\"")
+/* 256 KiB + 512: two chunks */
+#define TWO DISK("262656", "\"" A "\",\"0\"")
 
-static const char plain[] = HEAD("4194816") "\"parts\":{" TWO "}}";
-static const char full[] = HEAD("4194816") "\"parts\":{" TWO "," KERNEL "," INITRD
+static const char plain[] = HEAD("262656") "\"parts\":{" TWO "}}";
+static const char full[] = HEAD("262656") "\"parts\":{" TWO "," KERNEL "," INITRD
 					   "},\"cmdline\":\"root=/dev/vda \\\"q\\\"\"}";
 
 static void reads_and_writes_the_same(void **state)
@@ -66,21 +66,21 @@ static const struct refused {
 } refused[] = {
 	{"empty", "", NULL},
 	{"not an object", "[]", NULL},
-	{"trailing bytes", HEAD("4194816") "\"parts\":{" TWO "}}x", NULL},
-	{"trailing newline", HEAD("4194816") "\"parts\":{" TWO "}}\n", NULL},
-	{"a space", HEAD("4194816") " \"parts\":{" TWO "}}", NULL},
-	{"other order", HEAD("4194816") "\"parts\":{" TWO "," INITRD "," KERNEL "}}", NULL},
+	{"trailing bytes", HEAD("262656") "\"parts\":{" TWO "}}x", NULL},
+	{"trailing newline", HEAD("262656") "\"parts\":{" TWO "}}\n", NULL},
+	{"a space", HEAD("262656") " \"parts\":{" TWO "}}", NULL},
+	{"other order", HEAD("262656") "\"parts\":{" TWO "," INITRD "," KERNEL "}}", NULL},
 	{"number as 3.0", "{\"format\":1.0,\"name\":\"mpi\"}", "format"},
-	{"unknown member", HEAD("4194816") "\"extra\":1,\"parts\":{" TWO "}}", "extra"},
-	{"unknown part", HEAD("4194816") "\"parts\":{" TWO ",\"firmware\":{}}}", "parts.firmware"},
-	{"twice", HEAD("4194816") "\"name\":\"mpi\",\"parts\":{" TWO "}}", "name"},
+	{"unknown member", HEAD("262656") "\"extra\":1,\"parts\":{" TWO "}}", "extra"},
+	{"unknown part", HEAD("262656") "\"parts\":{" TWO ",\"firmware\":{}}}", "parts.firmware"},
+	{"twice", HEAD("262656") "\"name\":\"mpi\",\"parts\":{" TWO "}}", "name"},
 	{"no parts",
 		"{\"format\":1,\"name\":\"mpi\",\"revision\":3,\"size\":512,\"chunk_size\":"
-		"4194304}",
+		"262144}",
 		"parts"},
 	{"no disk", HEAD("512") "\"parts\":{" KERNEL "}}", "parts.disk"},
 	{"format 2",
-		"{\"format\":2,\"name\":\"mpi\",\"revision\":3,\"size\":512,\"chunk_size\":4194304,"
+		"{\"format\":2,\"name\":\"mpi\",\"revision\":3,\"size\":512,\"chunk_size\":262144,"
 		"\"parts\":"
 		"{" DISK("512", "\"0\"") "}}",
 		"format"},
@@ -91,11 +91,11 @@ static const struct refused {
 		"chunk_size"},
 	{"name", "{\"format\":1,\"name\":\"../mpi\",\"revision\":3}", "name"},
 	{"revision 0",
-		"{\"format\":1,\"name\":\"mpi\",\"revision\":0,\"size\":512,\"chunk_size\":4194304,"
+		"{\"format\":1,\"name\":\"mpi\",\"revision\":0,\"size\":512,\"chunk_size\":262144,"
 		"\"parts\":"
 		"{" DISK("512", "\"0\"") "}}",
 		"revision"},
-	{"too few chunks", HEAD("4194816") "\"parts\":{" DISK("4194816", "\"0\"") "}}",
+	{"too few chunks", HEAD("262656") "\"parts\":{" DISK("262656", "\"0\"") "}}",
 		"parts.disk.chunks"},
 	{"too many chunks", HEAD("512") "\"parts\":{" DISK("512", "\"0\",\"0\"") "}}",
 		"parts.disk.chunks"},
@@ -164,7 +164,7 @@ static void chunks_are_counted(void **state)
 		uint64_t size;
 		size_t n, last;
 	} cases[] = {{1, 1, 1}, {CHUNK_SIZE - 1, 1, CHUNK_SIZE - 1}, {CHUNK_SIZE, 1, CHUNK_SIZE},
-		{CHUNK_SIZE + 1, 2, 1}, {IMAGE_SIZE_MAX, 1 << 20, CHUNK_SIZE}};
+		{CHUNK_SIZE + 1, 2, 1}, {IMAGE_SIZE_MAX, 4 << 20, CHUNK_SIZE}};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
