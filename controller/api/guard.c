@@ -128,9 +128,9 @@ int guard_body(struct exchange *exchange, struct refusal *refusal)
 	if (length && uint_parse(length, 0, INT64_MAX, &n) < 0)
 		return refuse(refusal, 400, "Content-Length", "not a number");
 	if (n > route->max_body && route->max_body == 0)
-		return refuse(refusal, 413, NULL, "this request takes no body");
+		return refuse(refusal, 400, "Content-Length", "this request takes no body");
 	if (n > route->max_body)
-		return refuse(refusal, 413, NULL,
+		return refuse(refusal, 400, "Content-Length",
 			"the body is larger than the %zu bytes this request takes",
 			route->max_body);
 	bool takes = route->max_body > 0 && strcmp(route->method, "GET") != 0;

@@ -34,7 +34,7 @@ BAD_INPUT = [
     ("POST", "/pcs", "", 400, None),
     ("POST", "/pcs", '{"name":"\\u0000"}', 400, None),
     ("POST", "/pcs", "{" * 3000, 400, None),
-    ("POST", "/pcs", {**PC, "seat": "x" * 5000}, 413, None),
+    ("POST", "/pcs", {**PC, "seat": "x" * 5000}, 400, "Content-Length"),
     ("POST", "/tokens", {"name": "t", "role": "king"}, 400, "role"),
     ("POST", "/tokens", {"name": "t", "role": "host"}, 400, "role"),
     ("POST", "/tokens", {"name": "t", "role": "user", "expires_s": -1}, 400, "expires_s"),
@@ -83,8 +83,8 @@ def test_methods_and_types(shared):
     assert refused.status == 405 and set(refused.headers["Allow"].split(", ")) == {"GET", "POST"}
     assert shared("POST", "/pcs", PC, headers={"Content-Type": "text/plain"}).status == 415
     assert shared("POST", "/pcs", PC, headers={"Content-Type": "application/json; charset=utf-16"}).status == 415
-    assert shared("GET", "/pcs", PC).status == 413
-    assert shared("DELETE", "/pcs/x", PC).status == 413
+    assert shared("GET", "/pcs", PC).status == 400
+    assert shared("DELETE", "/pcs/x", PC).status == 400
     head = shared("HEAD", "/health")
     assert head.status == 200 and head.body == b""
 

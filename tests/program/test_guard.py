@@ -98,7 +98,7 @@ CASES = {
     "no method": (GET.replace(b"GET", b"") + b"\r\n", {400, None}),
     "trace": (GET.replace(b"GET", b"TRACE") + b"Connection: close\r\n\r\n", {405, 404}),
     "connect": (b"CONNECT x:1 HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n", {400}),
-    "body on a GET": (GET + b"Content-Length: 400\r\n\r\n", {413, 404}),
+    "body on a GET": (GET + b"Content-Length: 400\r\n\r\n", {400, 404}),
     "TLS on top of it": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", {400, None}),
 }
 
