@@ -38,7 +38,7 @@ enum {
 	CLI_WAITS = 1, /* has --wait, --no-wait and --timeout */
 	CLI_REST =
 		2, /* options end at the first argument; the rest belongs to the program to run */
-	CLI_LOCAL = 4, /* asks no controller */
+	CLI_LOCAL = 4, /* opens the connection itself, if it needs one */
 	CLI_MAX_OPTIONS = 10,
 };
 

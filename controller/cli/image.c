@@ -2,16 +2,15 @@
 /* image: import is upload, then a request, then waiting for the controller's check of the header
  * and its cut into chunks (a jailed process there; nothing of a foreign image is interpreted here).
  * A folder made by a recipe (disk.raw or disk.qcow2, vmlinuz, initrd.img, cmdline) is imported as
- * one image. `image build` runs a recipe's own program on this machine and imports what it made.
+ * one image; `image build` (recipe.c) ends here as well.
  */
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include "controller/cli/progress.h"
+#include "controller/cli/recipe.h"
 #include "controller/cli/show.h"
 #include "controller/cli/verbs.h"
 #include "lib/file.h"
 #include "lib/hash.h"
-#include "lib/spawn.h"
 #include "lib/str.h"
 
 enum { CMDLINE_MAX = 4096 };
@@ -244,7 +243,7 @@ static int import_source(
 	return e < 0 ? e : show_one(cli, image, "name", image_rows, ARRAY_LEN(image_rows));
 }
 
-static int import_path(struct cli *cli, const char *name, const char *path, struct error **err)
+int image_import_path(struct cli *cli, const char *name, const char *path, struct error **err)
 {
 	struct source source = {0};
 	if (!name_ok(name))
@@ -259,94 +258,5 @@ static int import_path(struct cli *cli, const char *name, const char *path, stru
 
 int image_import(struct cli *cli, struct error **err)
 {
-	return import_path(cli, cli->args[0], cli->args[1], err);
-}
-
-/* ---- image build ---- */
-
-static char *find_recipe(const char *recipe)
-{
-	static const char *const folders[] = {
-		"images/recipes", "/usr/share/nightclass/images/recipes"};
-	for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
-		char *path = xasprintf("%s/%s/build", folders[i], recipe);
-		if (access(path, X_OK) == 0)
-			return path;
-		free(path);
-	}
-	return NULL;
-}
-
-/* The guest agent to put in: beside this program (a source tree's build folder), or installed. */
-static char *find_guest(const struct cli *cli)
-{
-	char self[4096];
-	const char *given = cli_value(cli, "guest");
-	if (given)
-		return xstrdup(given);
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	self[n > 0 ? n : 0] = 0;
-	char *slash = strrchr(self, '/');
-	if (slash) {
-		*slash = 0;
-		char *beside = in_folder(self, "nightclass-guest");
-		if (beside)
-			return beside;
-	}
-	return xstrdup("/usr/sbin/nightclass-guest");
-}
-
-/* Runs the recipe; its messages go to standard error as they come. */
-static int run_recipe(const char *program, const char *out, const char *guest, struct error **err)
-{
-	const char *const argv[] = {program, out, guest, NULL};
-	pid_t pid;
-	int status, fds[3];
-	int e = spawn_start(argv, NULL, 0, fds, &pid, err);
-	if (e < 0)
-		return e;
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return error_make(err, -errno, "%s: its end was not seen", program);
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-		return 0;
-	return error_make(err, -EIO, "%s failed (its messages are above)", program);
-}
-
-static int build_in(struct cli *cli, const char *out, struct error **err)
-{
-	const char *recipe = cli->args[0], *name = cli_value(cli, "name");
-	auto_free char *program = find_recipe(recipe), *guest = find_guest(cli);
-	if (!program)
-		return error_make(err, -ENOENT,
-			"no recipe \"%s\" in ./images/recipes or "
-			"/usr/share/nightclass/images/recipes",
-			recipe);
-	int e = run_recipe(program, out, guest, err);
-	if (e < 0 || cli_value(cli, "no-import"))
-		return e;
-	return import_path(cli, name ? name : recipe, out, err);
-}
-
-int image_build(struct cli *cli, struct error **err)
-{
-	const char *out = cli_value(cli, "out");
-	char folder[] = "/var/tmp/nightclass-build.XXXXXX";
-	if (!name_ok(cli->args[0]))
-		return error_field(
-			err, -EINVAL, "RECIPE", "\"%s\" is no name of a recipe", cli->args[0]);
-	if (!out && cli_value(cli, "no-import"))
-		return error_field(
-			err, -EINVAL, "--no-import", "needs --out DIR, else nothing would stay");
-	if (out) {
-		int e = file_mkdirs(out, 0755, err);
-		return e < 0 ? e : build_in(cli, out, err);
-	}
-	if (!mkdtemp(folder)) {
-		int e = -errno;
-		return error_make(err, e, "cannot make %s: %s", folder, strerror(-e));
-	}
-	int e = build_in(cli, folder, err);
-	file_remove_tree(folder, NULL);
-	return e;
+	return image_import_path(cli, cli->args[0], cli->args[1], err);
 }

@@ -24,7 +24,8 @@ void cli_manual(FILE *out);
 /* A bash completion script. */
 void cli_completion_bash(FILE *out);
 
-/* The verbs, by file: nodes.c (lab, pc, token), image.c, cluster.c (and join), night.c, run.c,
+/* The verbs, by file: nodes.c (lab, pc, token), image.c, recipe.c (image build),
+ * cluster.c (and join), night.c, run.c,
  * event.c, local.c. */
 cli_verb_fn lab_list, lab_show, lab_add, lab_remove, pc_list, pc_show, pc_add, pc_remove, pc_edit,
 	pc_release, image_list, image_show, image_import, image_delete, image_build, cluster_list,

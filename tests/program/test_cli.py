@@ -9,6 +9,7 @@ import pathlib
 import pty
 import re
 import shutil
+import signal
 import subprocess
 import threading
 
@@ -329,19 +330,77 @@ def test_image_refused_says_why(cli, api, tmp_path):
     cli("image", "import", "Bad_Name", "evil.qcow2", expect=USAGE)
 
 
+def make_recipe(folder, script, about=None):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "build").write_text("#!/bin/sh\n" + script)
+    (folder / "build").chmod(0o755)
+    if about:
+        (folder / "about").write_text(about + "\n")
+
+
 def test_image_build_runs_the_recipe(cli, api, tmp_path):
     recipe = tmp_path / "images" / "recipes" / "tiny"
-    recipe.mkdir(parents=True)
-    (recipe / "build").write_text("#!/bin/sh\necho building >&2\nmkdir -p \"$1\"\nprintf disk >\"$1/disk.raw\"\n"
-                                  "cp \"$2\" \"$1/vmlinuz\"\n")
-    (recipe / "build").chmod(0o755)
+    make_recipe(recipe, "echo step one\necho beware >&2\nprintf disk >\"$1/disk.raw\"\ncp \"$2\" \"$1/vmlinuz\"\n")
     (tmp_path / "guest").write_bytes(b"guest agent")
-    done = cli("image", "build", "tiny", "--out", "out", "--guest", "guest")
-    assert "building" in done.err and api.data["images"][-1]["name"] == "tiny"
+    done = cli("image", "build", "tiny", "--out", "out", "--guest", "guest", "-o", "json")
+    assert re.search(r"^ +0:\d\d  tiny: step one$", done.err, re.M) and "beware" in done.err
+    assert json.loads(done.out)["name"] == "tiny" and api.data["images"][-1]["name"] == "tiny"
     assert (tmp_path / "out" / "vmlinuz").read_bytes() == b"guest agent"
-    (recipe / "build").write_text("#!/bin/sh\nexit 3\n")
-    assert "failed" in cli("image", "build", "tiny", "--out", "out", expect=FAILED).err
-    cli("image", "build", "nosuch", "--out", "out", expect=NOT_FOUND)
+
+
+def test_image_build_says_why_it_failed(cli, api, tmp_path):
+    recipe = tmp_path / "images" / "recipes" / "tiny"
+    make_recipe(recipe, "echo 'tiny: the oven\033[2J is cold' >&2\nexit 3\n")
+    err = cli("image", "build", "tiny", expect=FAILED).err
+    assert "recipe tiny failed: tiny: the oven?[2J is cold" in err
+    make_recipe(recipe, "kill -9 $$\n")
+    assert "ended by signal 9" in cli("image", "build", "tiny", expect=FAILED).err
+    make_recipe(recipe, "exit 0\n")
+    assert "holds neither disk.raw" in cli("image", "build", "tiny", "--out", "out", "--no-import", expect=FAILED).err
+    (recipe / "build").chmod(0o644)
+    assert "chmod +x" in cli("image", "build", "tiny", expect=DENIED).err
+    err = cli("image", "build", "nosuch", expect=NOT_FOUND).err
+    assert 'no recipe "nosuch"' in err and "tiny" in err and "./nosuch" in err
+    assert "no recipe: a recipe is a folder" in cli("image", "build", "./images", expect=NOT_FOUND).err
+    assert "--list" in cli("image", "build", expect=USAGE).err
+    assert "--name" in cli("image", "build", "./images/recipes/tiny", "--name", "Bad_Name", expect=USAGE).err
+    assert not [path for verb, path, _ in api.requests if verb == "POST"]
+
+
+def test_image_build_by_path_and_without_a_controller(cli, tmp_path):
+    make_recipe(tmp_path / "my-class", 'echo "${NIGHTCLASS_RECIPES-none}" >"$1/disk.raw"\n')
+    nobody = {"NIGHTCLASS_SERVER": "https://127.0.0.1:1"}
+    made = json.loads(cli("image", "build", "./my-class", "--out", "out", "--no-import", "-o", "json", **nobody).out)
+    assert (made["recipe"], made["folder"], made["size"]) == ("my-class", "out", (tmp_path / "out/disk.raw").stat().st_size)
+    # Asked before the work, not after it.
+    make_recipe(tmp_path / "my-class", ": >started\n")
+    cli("image", "build", "./my-class", expect=UNREACHABLE, **nobody)
+    assert not (tmp_path / "started").exists()
+
+
+def test_image_build_list(cli, tmp_path):
+    recipes = tmp_path / "images" / "recipes"
+    make_recipe(recipes / "zeta", "exit 1\n", "the last one")
+    make_recipe(recipes / "alpha", "exit 1\n")
+    (recipes / "common").mkdir()
+    nobody = {"NIGHTCLASS_SERVER": "https://127.0.0.1:1"}
+    items = json.loads(cli("image", "build", "--list", "-o", "json", **nobody).out)
+    listed = [item for item in items if item["folder"].startswith("images/recipes/")]
+    assert [(item["name"], item["about"]) for item in listed] == [("alpha", ""), ("zeta", "the last one")]
+    assert "the last one" in cli("image", "build", "--list", **nobody).out
+
+
+@pytest.mark.parametrize("signo", [signal.SIGINT, signal.SIGTERM])
+def test_image_build_interrupted_leaves_nothing(cli, tmp_path, signo):
+    make_recipe(tmp_path / "slow", "trap 'echo cleaned >cleaned; exit 1' TERM\necho \"in $1\"\n"
+                "while :; do sleep 0.1; done\n")
+    child = subprocess.Popen([BUILD / "nightclass", "image", "build", "./slow"], env=cli.env, cwd=tmp_path, text=True,
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    folder = next(line.split(" in ")[1].strip() for line in child.stderr if " in /var/tmp/" in line)
+    child.send_signal(signo)
+    _, err = child.communicate(timeout=20)
+    assert child.returncode == FAILED and "interrupted" in err
+    assert (tmp_path / "cleaned").exists() and not pathlib.Path(folder).exists()
 
 
 # ---- run

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What `image build` needs of `image import`. */
+#ifndef CONTROLLER_CLI_RECIPE_H
+#define CONTROLLER_CLI_RECIPE_H
+
+#include "controller/cli/cli.h"
+
+/* Imports the file or folder `path` as image `name` and shows the image (image.c). */
+int image_import_path(struct cli *cli, const char *name, const char *path, struct error **err);
+
+#endif
