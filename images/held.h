@@ -5,7 +5,8 @@
  *   DIR/DIGEST/disk.raw                   sparse; chunk N of the disk lies at N * CHUNK_SIZE
  *   DIR/DIGEST/kernel, initrd, cmdline    when the image has them
  *   DIR/DIGEST/map                        which chunks are in place (shared memory)
- *   DIR/DIGEST/complete                   written last: all is in place and will stay
+ *   DIR/DIGEST/complete                   written last: all is in place and will stay; its text
+ *                                         is the boot id of the kernel that saw it so
  *
  * Chunks are numbered through all parts of the manifest, disk first. Any number of threads and
  * processes may put, read and wait at once; nothing here takes a lock that a killed program could
@@ -45,6 +46,7 @@ void held_chunk_at(const struct held *held, size_t number, struct held_chunk *re
 size_t held_number(const struct held *held, enum manifest_part_kind part, uint64_t at);
 
 bool held_has(const struct held *held, size_t number);
+bool held_has_part(const struct held *held, enum manifest_part_kind part); /* all of its chunks */
 uint64_t held_have(const struct held *held);  /* bytes of data in place, zeros not counted */
 uint64_t held_total(const struct held *held); /* bytes of data of the whole image */
 
@@ -65,8 +67,13 @@ size_t held_next_wanted(const struct held *held, size_t from);
 /* Waits until the chunk is here: 0, or -ETIMEDOUT. */
 int held_wait(struct held *held, size_t number, unsigned timeout_ms);
 
-/* At most `bytes` of data in place (0: no limit); a limited image is never complete. */
+/* At most `bytes` of data in place (0: no limit), for all programs and until it is set anew; kernel
+ * and initrd are never taken away. An image limited to less than its data is never complete. */
 void held_set_limit(struct held *held, uint64_t bytes);
+uint64_t held_limit(const struct held *held);
+
+/* Is the image whole in `dir`, and was it seen so in this boot? Any digest text is safe. */
+bool held_is_complete(const char *dir, const char *digest);
 
 /* All chunks are in place: makes the files read-only, syncs, writes `complete`. -EAGAIN when some
  * are missing. */
