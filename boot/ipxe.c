@@ -2,8 +2,9 @@
 /* The iPXE scripts: what a PC does when its firmware has found the network.
  *
  * DHCP names one script for all (start), which asks for the PC's own with its MAC. That one says
- * one of three things: become a host (kernel, initramfs and the few words the initramfs needs),
- * start from your own disk, or: this server does not know you, start from your own disk. Every
+ * one of four things: become a host (kernel, initramfs and the few words the initramfs needs),
+ * wait your turn and ask again, start from your own disk, or: this server does not know you, start
+ * from your own disk. Every
  * URL is absolute, because beside a school's DHCP server ${next-server} is the school's.
  *
  * Whatever goes wrong must end at the PC's own disk or at a new try, never at a prompt: a host
@@ -50,16 +51,22 @@ static void add_echo(struct buf *b, const char *text)
 	buf_adds(b, "\n");
 }
 
+/* Asks for the PC's own script until it comes; at last the disk. */
+static void add_ask(struct buf *b, const struct ipxe_server *server)
+{
+	buf_adds(b, "set try:int32 0\n:ask\nchain --autofree --replace ");
+	add_url(b, server, "/boot/script?mac=${netX/mac}&platform=${platform} ||\n");
+	buf_adds(b, "inc try\niseq ${try} 3 && goto disk ||\nsleep 2\ngoto ask\n:disk\n"
+		    "echo Nightclass: the lab server does not answer, starting from the disk\n");
+	add_to_disk(b, server);
+}
+
 char *ipxe_start_script(const struct ipxe_server *server)
 {
 	auto_buf struct buf b = {0};
 
-	buf_adds(&b, "#!ipxe\nset try:int32 0\n:ask\n");
-	buf_adds(&b, "chain --autofree --replace ");
-	add_url(&b, server, "/boot/script?mac=${netX/mac}&platform=${platform} ||\n");
-	buf_adds(&b, "inc try\niseq ${try} 3 && goto disk ||\nsleep 2\ngoto ask\n:disk\n"
-		     "echo Nightclass: the lab server does not answer, starting from the disk\n");
-	add_to_disk(&b, server);
+	buf_adds(&b, "#!ipxe\n");
+	add_ask(&b, server);
 	return buf_take(&b);
 }
 
@@ -98,6 +105,18 @@ static void add_host(struct buf *b, const struct ipxe_boot *boot)
 		"sleep 10\nreboot\n");
 }
 
+/* In the queue. The screen says where, so that nobody presses the button. */
+static void add_wait(struct buf *b, const struct ipxe_boot *boot)
+{
+	buf_addf(b, "echo Nightclass: %s becomes a night host soon", boot->name);
+	if (boot->ahead)
+		buf_addf(b, ", %u PCs load before it\n", boot->ahead);
+	else
+		buf_adds(b, ", it is next\n");
+	buf_addf(b, "sleep %u\n", boot->wait_s);
+	add_ask(b, &boot->server);
+}
+
 static void add_local(struct buf *b, const struct ipxe_boot *boot)
 {
 	buf_addf(b, "echo Nightclass: %s starts from its own disk\n", boot->name);
@@ -126,7 +145,7 @@ static int check(const struct ipxe_boot *boot, struct error **err)
 		return 0;
 	if (!boot->name || !name_ok(boot->name))
 		return error_field(err, -EINVAL, "name", "the PC's name is not a host name");
-	if (boot->kind == IPXE_LOCAL)
+	if (boot->kind == IPXE_LOCAL || boot->kind == IPXE_WAIT)
 		return 0;
 	if (!boot->ca_sha256 || !sha256_hex_ok(boot->ca_sha256))
 		return error_field(err, -EINVAL, "ca_sha256", "the CA's digest %s", digest);
@@ -147,6 +166,9 @@ int ipxe_script(const struct ipxe_boot *boot, char **ret_text, struct error **er
 	switch (boot->kind) {
 	case IPXE_HOST:
 		add_host(&b, boot);
+		break;
+	case IPXE_WAIT:
+		add_wait(&b, boot);
 		break;
 	case IPXE_LOCAL:
 		add_local(&b, boot);

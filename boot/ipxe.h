@@ -8,6 +8,7 @@
 
 enum ipxe_kind {
 	IPXE_HOST,   /* the PC becomes a hypervisor host */
+	IPXE_WAIT,   /* it will, but others load now: it asks again in a while */
 	IPXE_LOCAL,  /* the PC starts from its own disk */
 	IPXE_REFUSE, /* the server does not know this PC: say so, then its own disk */
 };
@@ -24,6 +25,8 @@ struct ipxe_boot {
 	struct mac mac;	    /* of the card the PC boots from */
 	const char *name;   /* of the PC (name_ok); NULL for IPXE_REFUSE */
 	const char *reason; /* LOCAL, REFUSE: one sentence for the screen, or NULL */
+	/* IPXE_WAIT: PCs before it in the queue, and seconds until it asks again. */
+	unsigned ahead, wait_s;
 	/* The rest is for IPXE_HOST. */
 	const char *ca_sha256;	 /* hex SHA-256 of the DER certificate of the controller's CA */
 	const char *root_sha256; /* hex SHA-256 of host.squashfs */

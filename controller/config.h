@@ -17,6 +17,8 @@ struct config {
 	char *listen;		      /* addresses, comma-separated */
 	uint16_t api_port, boot_port;
 	uint32_t connections, connections_per_address; /* at once: in all, and from one address */
+	uint32_t boot_slots; /* PCs that may load the host image at once */
+	int64_t boot_slot_time; /* seconds after which a slot ends by itself */
 	int64_t wake_timeout, host_boot_timeout, return_timeout, grace, boot_lease; /* seconds */
 };
 

@@ -90,6 +90,8 @@ static enum MHD_Result send_file(struct exchange *exchange, struct api_answer *a
 			(unsigned long long)(from + len - 1), (unsigned long long)answer->fd_size);
 		MHD_add_response_header(response, "Content-Range", range);
 	}
+	exchange->sent = answer->fd_sent;
+	exchange->to_end = from + len == answer->fd_size;
 	conn_arm(exchange->conn, CONN_DEADLINE, SEND_S + len / SEND_RATE);
 	return answer_queue(exchange, part ? 206 : answer->status, response);
 }

@@ -6,7 +6,8 @@
  * Which script a PC gets is decided by drive_booted(); a PC that is held because two hosts claimed
  * it gets its own disk, so that a new boot is no way around the hold. When the host image is
  * missing or its digest is still being computed the script waits, and at last sends the PC to its
- * disk: a PC must never hang in its firmware. */
+ * disk: a PC must never hang in its firmware. How a transfer ended is told to drive/boot: the last
+ * byte of the root image ends the PC's boot slot, a transfer broken off becomes an event. */
 #include "controller/api/route.h"
 
 #include <fcntl.h>
@@ -106,10 +107,16 @@ static int choose(const struct api_request *request, const struct pc *pc, struct
 			"This PC is held: two hosts claimed it. An operator has to release it.";
 		return 1;
 	}
-	switch (drive_booted(request->controller, pc->name)) {
+	struct admit_answer turn = {0};
+	switch (drive_booted(request->controller, pc->name, &turn)) {
 	case DRIVE_BOOT_HOST:
 		boot->kind = IPXE_HOST;
 		return host_script(request, boot, digest);
+	case DRIVE_BOOT_WAIT:
+		boot->kind = IPXE_WAIT;
+		boot->ahead = turn.ahead;
+		boot->wait_s = turn.wait_s;
+		break;
 	case DRIVE_BOOT_LOCAL:
 	case DRIVE_BOOT_REFUSE:
 		break;
@@ -177,10 +184,21 @@ static int ca_get(
 	return text_answer(xstrdup(pki_ca(request->controller->pki)), ret_answer);
 }
 
+static void root_sent(const struct api_request *request, bool whole)
+{
+	drive_boot_sent(request->controller, request->address, request->params[0], whole, true);
+}
+
+static void part_sent(const struct api_request *request, bool whole)
+{
+	drive_boot_sent(request->controller, request->address, request->params[0], whole, false);
+}
+
 static int file_get(
 	const struct api_request *request, struct api_answer *ret_answer, struct error **err)
 {
 	ret_answer->status = 200;
+	ret_answer->fd_sent = strcmp(request->params[0], "host.squashfs") == 0 ? root_sent : part_sent;
 	return bootfiles_open(request->controller->bootfiles, request->params[0], &ret_answer->fd,
 		&ret_answer->fd_size, err);
 }

@@ -64,6 +64,8 @@ struct exchange {
 	char *bytes;
 	size_t n_bytes, expected;
 	bool begun, answered, counted_raw;
+	api_sent *sent; /* told when the file that is the answer has gone out, or broke off */
+	bool to_end;	/* its last byte is part of the answer */
 	/* sleeping: long poll or stream */
 	bool suspended, waiting;
 	uint64_t wait_until_us;

@@ -132,9 +132,11 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **co
 	struct exchange *exchange = *context;
 	(void)arg;
 	(void)connection;
-	(void)code;
 	if (!exchange)
 		return;
+	bool ok = code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
+	if (exchange->sent && (!ok || exchange->to_end) && !exchange->http->closing)
+		exchange->sent(&exchange->api, ok);
 	conn_arm(exchange->conn, CONN_DEADLINE, IDLE_S);
 	exchange_free(exchange);
 	*context = NULL;

@@ -25,6 +25,19 @@ static json_t *present_images(const struct proto_report *report)
 	return images;
 }
 
+/* Its place in the boot queue, null when it neither loads nor waits. */
+static json_t *present_boot(struct controller *controller, const char *name)
+{
+	unsigned ahead = 0;
+	const struct admit_pc *place = drive_boot_place(controller, name, &ahead);
+	if (!place)
+		return json_null();
+	auto_free char *text = place->slot ? xasprintf("loads, slot %u", place->slot)
+					   : xasprintf("waits, %u before it", ahead);
+	return json_pack("{s:s, s:i, s:i, s:o, s:s}", "state", place->slot ? "loads" : "waits", "slot",
+		(int)place->slot, "ahead", (int)ahead, "since", present_time(place->since), "text", text);
+}
+
 static int present_pc(
 	struct controller *controller, const struct pc *pc, json_t **ret_pc, struct error **err)
 {
@@ -53,6 +66,7 @@ static int present_pc(
 			pc->has_facts ? proto_facts_write(&pc->facts) : json_null(), "images",
 			images, "reported_at", present_time(pc->reported_at), "desktop_at",
 			present_time(pc->desktop_at), "vms", ids);
+	json_object_set_new(*ret_pc, "boot", present_boot(controller, pc->name));
 	return 0;
 }
 

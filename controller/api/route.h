@@ -44,6 +44,9 @@ int api_query_uint(const struct api_request *request, const char *name, uint64_t
 void api_alarm(const struct api_request *request, const char *kind, const char *subject, const char *fmt, ...)
 	PRINTF_LIKE(4, 5);
 
+/* How a file that was the answer went out: `whole` when the peer took it up to its last byte. */
+typedef void api_sent(const struct api_request *request, bool whole);
+
 struct api_answer {
 	int status;	  /* 200.. ; errors are returned, not answered */
 	json_t *body;	  /* owned; or NULL */
@@ -52,6 +55,7 @@ struct api_answer {
 	const char *content_type;
 	int fd;		  /* >= 0: a file is the body (closed after); set to -1 by the caller before */
 	uint64_t fd_size;
+	api_sent *fd_sent; /* or NULL */
 	char *location;	  /* owned */
 	const char *header_name; /* one further header */
 	char *header_value;	 /* owned */
@@ -88,7 +92,7 @@ struct routes {
 	const struct route *rows;
 	size_t n;
 };
-extern const struct routes routes_lab, routes_pc, routes_image, routes_cluster, routes_join, routes_night, routes_run,
+extern const struct routes routes_lab, routes_pc, routes_image, routes_publication, routes_cluster, routes_join, routes_night, routes_run,
 	routes_event, routes_token, routes_enrol, routes_host, routes_peer, routes_boot, routes_web, routes_upload;
 
 #endif

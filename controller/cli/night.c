@@ -75,6 +75,7 @@ static int show_night(struct cli *cli, const json_t *night, struct error **err)
 		{"PC", "name", SHOW_TEXT},
 		{"state", "state", SHOW_STATE},
 		{"since", "since", SHOW_AGE},
+		{"boot", "boot.text", SHOW_TEXT},
 		{"VMs", "vms", SHOW_NAMES},
 		{"desktop seen", "desktop_at", SHOW_TIME},
 		{"reason", "reason", SHOW_TEXT},

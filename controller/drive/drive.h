@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include "controller/controller.h"
+#include "controller/plan/admit.h"
 #include "lib/error.h"
 #include "lib/proto.h"
 
@@ -23,11 +24,19 @@ void drive_kick(struct controller *controller);
 /* Which script the boot listener serves. */
 enum drive_boot {
 	DRIVE_BOOT_HOST,   /* a night holds this PC: into the hypervisor */
+	DRIVE_BOOT_WAIT,   /* it becomes a host, but others load now: it asks again in a while */
 	DRIVE_BOOT_LOCAL,  /* the day: its own disk */
 	DRIVE_BOOT_REFUSE, /* no such PC */
 };
-/* The PC asked for its boot script: notes it (waking -> booting, draining -> returning) and decides. */
-enum drive_boot drive_booted(struct controller *controller, const char *pc);
+/* The PC asked for its boot script: notes it (waking -> booting, draining -> returning) and decides. With
+ * DRIVE_BOOT_WAIT, ret_turn says where it stands and when to ask again. */
+enum drive_boot drive_booted(
+	struct controller *controller, const char *pc, struct admit_answer *ret_turn);
+/* The boot listener sent a file to the PC at this address, or the PC broke the transfer off. `last`: with this file
+ * it has all it needs from us to become a host, so its slot ends. */
+void drive_boot_sent(struct controller *controller, struct ip4 address, const char *file, bool whole, bool last);
+/* Where the PC stands in the boot queue: its entry (borrowed until the loop goes on) or NULL. */
+const struct admit_pc *drive_boot_place(struct controller *controller, const char *pc, unsigned *ret_ahead);
 
 /* May this PC enrol now? True from the moment it got the host script until its boot deadline. */
 bool drive_expects(struct controller *controller, const char *pc);

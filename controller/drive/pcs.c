@@ -100,6 +100,7 @@ int pc_move(struct controller *controller, struct pc *pc, enum pc_state state, i
 	return 0;
 }
 
+VEC_OF(looks, struct look);
 struct look { /* one rethink's view of one PC */
 	struct drive *drive;
 	struct pc *pc;
@@ -107,6 +108,7 @@ struct look { /* one rethink's view of one PC */
 	struct night_seen seen;
 	struct night_times times;
 	int64_t now;
+	struct looks *to_wake; /* where it is put down when its magic packet is due */
 };
 
 static int gather(struct look *look, struct error **err)
@@ -136,7 +138,7 @@ static int gather(struct look *look, struct error **err)
 	return 0;
 }
 
-static int wake(struct look *look)
+static void wake(struct look *look)
 {
 	struct pc_memory *memory = pc_memory(look->drive, look->pc->name);
 	auto_error struct error *err = NULL;
@@ -147,7 +149,28 @@ static int wake(struct look *look)
 	int r = wol_send(lan.address, broadcast, &look->pc->mac, &err);
 	if (r < 0)
 		log_warning("%s: no magic packet: %s", look->pc->name, error_text(err, r));
-	return 0;
+}
+
+/* Two hundred PCs that wake in one second ask for their addresses, their loader and their script in one second: so
+ * many packets a second as PCs may load at once, and who is left out is due again at the next look. */
+static void wake_some(struct drive *drive, const struct looks *to_wake)
+{
+	struct admit_wakes due = {0};
+	int64_t second = clock_wall();
+	if (second != drive->wake_second)
+		drive->wakes = 0;
+	drive->wake_second = second;
+	for (size_t i = 0; i < to_wake->n; i++) {
+		const struct pc_memory *memory = pc_memory(drive, to_wake->at[i].pc->name);
+		vec_push(&due, ((struct admit_wake){
+				       .pc = i, .wakes = memory->wakes, .waked_at = memory->waked_at}));
+	}
+	size_t slots = drive->controller->config.boot_slots;
+	plan_wakes(&due, slots > drive->wakes ? slots - drive->wakes : 0);
+	vec_each (struct admit_wake, one, &due)
+		wake(&to_wake->at[one->pc]);
+	drive->wakes += due.n;
+	vec_done(&due);
 }
 
 static int carry_out(struct look *look, struct night_step *step, struct error **err)
@@ -165,8 +188,8 @@ static int carry_out(struct look *look, struct night_step *step, struct error **
 		if (r >= 0)
 			r = pc_move(controller, pc, step->state, step->deadline, step->reason, err);
 	}
-	if (r >= 0 && step->effect == EFFECT_WAKE)
-		r = wake(look);
+	if (r >= 0 && step->effect == EFFECT_WAKE && look->to_wake)
+		vec_push(look->to_wake, *look);
 	free(step->reason);
 	return r;
 }
@@ -186,8 +209,6 @@ static int step_pc(struct look *look, bool *ret_check, struct error **err)
 	}
 	return carry_out(look, &step, err);
 }
-
-VEC_OF(looks, struct look);
 
 /* What the address check said about this PC. */
 static void conflict_of(const json_t *answer, struct look *look)
@@ -249,7 +270,7 @@ int think_pcs(struct drive *drive, struct error **err)
 	struct store *store = drive->controller->store;
 	struct night night = {0};
 	struct pcs pcs = {0};
-	struct looks to_check = {0};
+	struct looks to_check = {0}, to_wake = {0};
 	int r = store_night_current(store, &night, NULL);
 	bool have_night = r >= 0;
 	if (r < 0 && r != -ENOENT)
@@ -258,7 +279,11 @@ int think_pcs(struct drive *drive, struct error **err)
 	vec_each (struct pc, pc, &pcs) {
 		bool in = have_night && night_has(&night, pc->name);
 		struct look look = {
-			.drive = drive, .pc = pc, .night = in ? &night : NULL, .now = clock_wall()};
+			.drive = drive,
+			.pc = pc,
+			.night = in ? &night : NULL,
+			.now = clock_wall(),
+			.to_wake = &to_wake};
 		bool check = false;
 		if (r >= 0)
 			r = step_pc(&look, &check, err);
@@ -267,6 +292,8 @@ int think_pcs(struct drive *drive, struct error **err)
 	}
 	if (r >= 0)
 		r = check_addresses(drive, &to_check, err);
+	wake_some(drive, &to_wake);
+	vec_done(&to_wake);
 	vec_done(&to_check);
 	pcs_done(&pcs);
 	night_done(&night);

@@ -38,6 +38,7 @@ static const struct {
 } thoughts[] = {
 	{"peers", think_peers},
 	{"night", think_night},
+	{"boots", think_boots},
 	{"PCs", think_pcs},
 	{"joins", think_joins},
 	{"clusters", think_clusters},
@@ -144,6 +145,7 @@ void drive_free(struct drive *drive)
 	vec_each (struct peer_memory, memory, &drive->peers)
 		free(memory->name);
 	vec_done(&drive->peers);
+	admit_pcs_done(&drive->admits);
 	strings_done(&drive->vetoes);
 	free(drive);
 }

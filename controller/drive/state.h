@@ -26,6 +26,7 @@ struct pc_memory {
 	int64_t waked_at; /* 0: none yet */
 	int64_t desktop_at; /* its own system last said that it is there (Unix seconds), 0: not yet */
 	bool local_boot;  /* fetched the local-disk script since it was told to leave */
+	int64_t broke_at; /* it broke off a transfer, told at that time; 0: never */
 };
 VEC_OF(pc_memories, struct pc_memory);
 
@@ -47,6 +48,9 @@ struct drive {
 	struct tasks *tasks;
 	struct pc_memories pcs;
 	struct peer_memories peers;
+	struct admit_pcs admits; /* who loads the host image, who waits for it */
+	int64_t wake_second;	 /* the second of the last magic packets */
+	size_t wakes;		 /* and how many it had */
 	struct strings vetoes; /* "CLUSTER/LAB": the lab refused its part */
 	struct active_run *runs; /* list, drive/runs.c */
 };
@@ -57,6 +61,7 @@ struct peer_memory *peer_memory(struct drive *drive, const char *lab);
 /* The steps of one rethink, each in its own file; called in this order inside one transaction. 0 or -errno. */
 int think_peers(struct drive *drive, struct error **err);
 int think_night(struct drive *drive, struct error **err);
+int think_boots(struct drive *drive, struct error **err);
 int think_pcs(struct drive *drive, struct error **err);
 int think_joins(struct drive *drive, struct error **err);
 int think_clusters(struct drive *drive, struct error **err);

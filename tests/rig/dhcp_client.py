@@ -10,6 +10,7 @@ import struct
 import time
 
 CLONE_NEWNET = 0x40000000
+SO_RCVBUFFORCE = 33  # not in the socket module
 COOKIE = b"\x63\x82\x53\x63"
 DISCOVER, OFFER, REQUEST, ACK, NAK = 1, 2, 3, 5, 6
 
@@ -143,3 +144,36 @@ class DhcpClient:
             s.sendto(self._message(REQUEST, arch, False, boot_item, "10.71.1.11"), (server, 4011))
             answers = self._collect(s, 5, True)
         return answers[0].file if answers else ""
+
+
+def dhcp_storm(ns, macs: list[str], arch: int, over: float = 1.0, wait: float = 10) -> dict[str, tuple[str, str]]:
+    """One client per MAC on one interface, their DISCOVERs evenly over `over` seconds; each sends its two messages once.
+    MAC -> (address, boot file) of those that were acknowledged `wait` seconds after the last one began."""
+    clients, found = {}, {}
+    began = time.monotonic()
+    with DhcpClient._open(ns, 68) as s:
+        s.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
+        for i, mac in enumerate(macs):
+            _answer(s, clients, found, len(macs), began + over * i / len(macs))
+            client = clients[mac] = DhcpClient.__new__(DhcpClient)
+            client.mac, client.hw, client.ns = mac, bytes.fromhex(mac.replace(":", "")), ns
+            s.sendto(client._message(DISCOVER, arch, False), ("255.255.255.255", 67))
+        _answer(s, clients, found, len(macs), began + over + wait)
+    return found
+
+
+def _answer(s: socket.socket, clients: dict, found: dict, n: int, end: float) -> None:
+    """Until `end`, or until all n are done: a REQUEST for each offer, a note of each acknowledgement."""
+    while len(found) < n and (left := end - time.monotonic()) > 0:
+        s.settimeout(left)
+        try:
+            data, sender = s.recvfrom(4096)
+        except TimeoutError:
+            return
+        client = clients.get(data[28:34].hex(":"))
+        answer = client._parse(data, sender[0]) if client else None
+        if answer and answer.kind == OFFER:
+            more = b"\x32\x04" + socket.inet_aton(answer.address) + b"\x36\x04" + socket.inet_aton(answer.server)
+            s.sendto(client._message(REQUEST, 0, False, more), ("255.255.255.255", 67))
+        elif answer and answer.kind == ACK:
+            found[client.mac] = (answer.address, answer.file)

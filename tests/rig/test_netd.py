@@ -19,7 +19,7 @@ import pytest
 from tests.rig import residue
 from tests.rig.clock import Clock
 from tests.rig.daemon import Daemon
-from tests.rig.dhcp_client import DhcpClient, socket_in
+from tests.rig.dhcp_client import DhcpClient, dhcp_storm, socket_in
 from tests.rig.wait import until
 from tests.rig.wire import Namespace, run
 
@@ -477,6 +477,16 @@ def test_reserved_pc_with_and_without_boot_lease(rig):
     until(lambda: lab.ok(op="show")["boot"] is None, 5, "boot lease ended", every=0.05)
     assert pc.discover(arch=0).file == "" and pc.discover(arch=0, ipxe=True).file == ""
     assert pc.acquire().address == "10.71.1.11"
+
+
+def test_two_hundred_pcs_get_their_addresses_without_a_retry(rig):
+    """The firmware of a whole school within one second: each sends one DISCOVER and one REQUEST, and is acknowledged."""
+    lab = rig.site()
+    macs = [f"52:54:00:00:02:{n:02x}" for n in range(200)]
+    lab.ok(op="dhcp", hosts=[{"name": f"s{n}", "mac": mac, "address": f"10.71.1.{n + 20}"} for n, mac in enumerate(macs)])
+    lab.ok(op="boot", lease_s=60, url=URL)
+    acknowledged = dhcp_storm(lab.station("storm", macs[0]), macs, arch=0)
+    assert acknowledged == {mac: (f"10.71.1.{n + 20}", "undionly.kpxe") for n, mac in enumerate(macs)}
 
 
 def test_busybox_client_gets_its_address(rig):

@@ -91,6 +91,22 @@ static void test_local(void **state)
 	check_golden(&boot, "local.ipxe");
 }
 
+static void test_wait(void **state)
+{
+	struct ipxe_boot boot = {.kind = IPXE_WAIT,
+		.server = server,
+		.mac = mac,
+		.name = "north-01",
+		.ahead = 12,
+		.wait_s = 3};
+
+	(void)state;
+	check_golden(&boot, "wait.ipxe");
+	boot.ahead = 0;
+	boot.wait_s = 1;
+	check_golden(&boot, "wait-next.ipxe");
+}
+
 /* A reason is shown, but nothing in it is ever run. */
 static void test_refuse(void **state)
 {
@@ -151,6 +167,7 @@ int main(void)
 		cmocka_unit_test(test_start),
 		cmocka_unit_test(test_host),
 		cmocka_unit_test(test_local),
+		cmocka_unit_test(test_wait),
 		cmocka_unit_test(test_refuse),
 		cmocka_unit_test(test_bad_members),
 	};

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A boot storm: 200 PCs ask for their boot scripts at once. Some die with a slot, some in the queue, some break off
+and go on; at no moment more than boot_slots load, and everybody who lives becomes a host."""
+import http.client
+import re
+import socket
+import threading
+import time
+
+import pytest
+
+from tests.program.conftest import mac, until
+from tests.program.host import Host
+
+PCS, SLOTS, SLOT_S = 200, 8, 4
+NUMBERS = range(1, PCS + 1)
+
+
+def script(controller, n: int) -> str:
+    answer = controller.boot(f"/boot/script?mac=52:54:00:00:00:{n:02x}&platform=pcbios", source=f"127.0.1.{n}")
+    assert answer.status == 200, answer
+    return answer.body.decode()
+
+
+def admitted(text: str) -> bool:
+    return "kernel http://" in text
+
+
+def pause(text: str) -> float:
+    """As long as the PC's firmware would sleep, at a tenth of the time."""
+    return int(re.search(r"^sleep (\d+)$", text, re.M)[1]) / 10
+
+
+def places(controller) -> dict[str, dict]:
+    return {pc["name"]: pc["boot"] for pc in controller.ok("GET", "/pcs").items if pc["boot"]}
+
+
+@pytest.fixture
+def storm(make_controller):
+    controller = make_controller(options=f"boot_slots = {SLOTS}\nboot_slot_time = {SLOT_S}s\nconnections_per_address = 16")
+    for n in NUMBERS:
+        controller.ok("POST", "/pcs", {"name": f"pc{n:03}", "mac": f"52:54:00:00:00:{n:02x}", "address": f"127.0.1.{n}"})
+    controller.host_image()
+    controller.ok("POST", "/nights", {"for_s": 3600})
+    until(lambda: controller.ok("GET", "/nights/current").json["state"] == "running", 10, "the night")
+    return controller
+
+
+class Pc(threading.Thread):
+    """Boots as iPXE and the initramfs do; `fate` is what becomes of it."""
+
+    def __init__(self, controller, n: int, fate: str, loading: set, seen: list):
+        super().__init__(daemon=True)
+        self.controller, self.n, self.fate, self.loading, self.seen = controller, n, fate, loading, seen
+        self.questions, self.ahead, self.trouble = 0, [], None
+
+    def run(self):
+        try:
+            self.boot()
+        except Exception as trouble:  # shown by the test
+            self.trouble = trouble
+
+    def boot(self):
+        while not admitted(text := script(self.controller, self.n)):
+            self.questions += 1
+            found = re.search(r"(\d+) PCs load before it|it is next", text)
+            self.ahead.append(int(found[1] or 0))
+            if self.fate == "dies in the queue":
+                return
+            time.sleep(pause(text))
+        self.loading.add(self.n)
+        self.seen.append(len(self.loading))
+        if self.fate == "dies with its slot":
+            time.sleep(SLOT_S)  # nothing more comes from it; the server ends its slot
+            self.loading.discard(self.n)
+            return
+        for name in ("vmlinuz", "initrd.img"):
+            assert self.get(name).status == 200
+        time.sleep(0.05)
+        self.loading.discard(self.n)  # before the server can know it
+        if self.fate == "breaks off":
+            self.break_off()
+        whole = self.get("host.squashfs")
+        assert whole.body == b"host.squashfs" * 1000
+
+    def get(self, name: str):
+        return self.controller.boot(f"/boot/files/{name}", source=f"127.0.1.{self.n}")
+
+    def break_off(self):
+        part = self.controller.boot("/boot/files/host.squashfs", source=f"127.0.1.{self.n}", headers={"Range": "bytes=0-99"})
+        assert part.status == 206 and len(part.body) == 100
+
+
+def test_two_hundred_pcs_at_once(storm):
+    fates = {n: "dies with its slot" if n % 50 == 0 else "dies in the queue" if n % 50 == 1 and n > SLOTS * 2 else
+             "breaks off" if n % 10 == 5 else "lives" for n in NUMBERS}
+    loading, seen = set(), []
+    pcs = [Pc(storm, n, fates[n], loading, seen) for n in NUMBERS]
+    for pc in pcs:
+        pc.start()
+    looks = []
+    while any(pc.is_alive() for pc in pcs):
+        now = places(storm).values()
+        looks.append((sum(p["state"] == "loads" for p in now), sum(p["state"] == "waits" for p in now)))
+        time.sleep(0.2)
+    for pc in pcs:
+        pc.join()
+    assert [pc.trouble for pc in pcs if pc.trouble] == []
+    assert max(seen) <= SLOTS and max(n for n, _ in looks) <= SLOTS, (max(seen), looks)
+    assert max(n for _, n in looks) > PCS / 4, "they did queue"
+    for pc in pcs:
+        assert all(after <= before for before, after in zip(pc.ahead, pc.ahead[1:])), "nobody falls back"
+    assert sum(pc.questions for pc in pcs) < PCS * 40
+    died = [n for n in NUMBERS if fates[n] == "dies with its slot"]
+    until(lambda: len(storm.events("boot.expired")) >= len(died), 20, "the dead PCs' slots to end")
+    assert {e["subject"] for e in storm.events("boot.expired")} == {f"pc/pc{n:03}" for n in died}
+    waited = storm.events("boot.slot")
+    assert len(waited) > PCS / 2 and all("in the queue" in e["text"] for e in waited)
+    storm.clock.write_text("31\n")
+    gone = {f"pc/pc{n:03}" for n in NUMBERS if fates[n] == "dies in the queue"}
+    until(lambda: {e["subject"] for e in storm.events("boot.left")} == gone, 10, "the silent PCs to leave")
+    until(lambda: places(storm) == {}, 10, "an empty queue")
+
+
+def test_a_slot_ends_when_its_host_enrols(make_controller):
+    controller = make_controller(options="boot_slots = 1\nboot_slot_time = 1h")
+    for n in (1, 2):
+        controller.add_pc(n)
+    controller.host_image()
+    controller.begin_night()
+    first, second = Host(controller, 1), Host(controller, 2)
+    assert admitted(first.fetch_script()) and not admitted(second.fetch_script())
+    assert places(controller)["pc1"] == {"state": "loads", "slot": 1, "ahead": 0, "since": places(controller)["pc1"]["since"],
+                                         "text": "loads, slot 1"}
+    assert places(controller)["pc2"]["text"] == "waits, 0 before it"
+    assert second.ask_token().status == 403, "who waits has no host that could enrol"
+    assert admitted(first.fetch_script()), "its own slot is kept"
+    first.enrol()
+    assert admitted(second.fetch_script())
+    second.enrol()
+    assert places(controller) == {}
+
+
+def test_a_waiting_pc_is_no_exception(make_controller):
+    """Half an hour in the queue: it is heard of, so no deadline passes."""
+    controller = make_controller(options="boot_slots = 1\nboot_slot_time = 2h\nhost_boot_timeout = 10m\nwake_timeout = 1m")
+    for n in (1, 2):
+        controller.add_pc(n)
+    controller.host_image()
+    controller.begin_night(8 * 3600)
+    first, second = Host(controller, 1), Host(controller, 2)
+    assert admitted(first.fetch_script())
+    for seconds in range(0, 1800, 20):
+        controller.clock.write_text(f"{seconds}\n")
+        assert not admitted(second.fetch_script())
+    states = {pc["name"]: pc["state"] for pc in controller.ok("GET", "/pcs").items}
+    assert states == {"pc1": "exception", "pc2": "booting"}, "the one that loads and does not come is one"
+
+
+def test_a_broken_transfer_is_told_and_goes_on(make_controller):
+    controller = make_controller(options="boot_slots = 1\nboot_slot_time = 1h")
+    controller.add_pc(1)
+    controller.host_image()
+    root = controller.state / "boot" / "host.squashfs"
+    root.write_bytes(bytes(range(256)) * (8 << 12))
+    controller.begin_night()
+    host = Host(controller, 1)
+    assert admitted(host.fetch_script())
+    connection = http.client.HTTPConnection("127.0.0.1", controller.boot_port, timeout=20, source_address=(host.source, 0))
+    connection.connect()
+    connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.request("GET", "/boot/files/host.squashfs")
+    answer = connection.getresponse()
+    begin = answer.read(70000)
+    connection.sock.shutdown(socket.SHUT_RDWR)
+    answer.close()
+    connection.close()
+    until(lambda: controller.events("boot.broken"), 10, "the server to notice")
+    assert controller.events("boot.broken")[0]["subject"] == "pc/pc1"
+    assert places(controller)["pc1"]["state"] == "loads", "it keeps its slot"
+    rest = controller.boot("/boot/files/host.squashfs", source=host.source, headers={"Range": f"bytes={len(begin)}-"})
+    assert rest.status == 206 and begin + rest.body == root.read_bytes()
+    until(lambda: places(controller) == {}, 10, "the slot to end with the last byte")
+
+
+def test_magic_packets_are_paced(make_controller):
+    """Twelve PCs at three a second: heard at the broadcast address of the lab's segment, port 9."""
+    controller = make_controller(options="boot_slots = 3\nwake_timeout = 1h")
+    for n in range(1, 13):
+        controller.add_pc(n)
+    controller.host_image()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ear:
+        ear.bind(("", 9))
+        ear.settimeout(20)
+        controller.ok("POST", "/nights", {"for_s": 3600})
+        heard = []
+        while len({packet for _, packet in heard}) < 12:
+            packet = ear.recv(200)
+            heard.append((time.monotonic(), packet[6:12].hex(":")))
+    assert {packet for _, packet in heard} == {mac(n) for n in range(1, 13)}
+    assert len({packet for _, packet in heard[:12]}) == 12, "nobody twice before all had one"
+    for at, _ in heard:
+        assert sum(at <= other < at + 0.9 for other, _ in heard) <= 6, "three a second, two seconds seen at most"
+    assert heard[11][0] - heard[0][0] > 2
