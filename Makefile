@@ -8,7 +8,7 @@ VERSION := 0.1.0
 SAN     ?=
 CC      ?= gcc
 PKGS    := libsystemd jansson sqlite3 gnutls libcurl libzstd libsodium libarchive libnl-3.0 libnl-route-3.0 \
-           libnftables libmicrohttpd libvirt libvirt-qemu
+           libnftables libmicrohttpd libvirt libvirt-qemu libxml-2.0 zlib
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 CI      ?=
 WARN    += $(if $(CI),-Werror)
@@ -76,7 +76,7 @@ $(B)/nightclass-netd: $(call obj,netconf/nightclass-netd.c) $(foreach a,netconf 
 	$(Q)$(call link,libsystemd jansson gnutls libcurl libnl-3.0 libnl-route-3.0 libnftables)
 $(B)/nightclass-import: $(call obj,images/nightclass-import.c) $(foreach a,images lib,$(call archive,$(a)))
 	$(call say,LINK,$@)
-	$(Q)$(call link,libsystemd jansson gnutls libcurl libzstd libsodium)
+	$(Q)$(call link,libsystemd jansson gnutls libcurl libzstd libsodium libarchive libxml-2.0 zlib)
 $(B)/nightclass-hostd: $(call obj,boot/hostd/nightclass-hostd.c) $(foreach a,hostd images lib,$(call archive,$(a)))
 	$(call say,LINK,$@)
 	$(Q)$(call link,libsystemd jansson gnutls libcurl libzstd libsodium libarchive libvirt libvirt-qemu)

@@ -25,6 +25,7 @@ struct cut {
 	struct chunkstore *store;
 	int fd;
 	uint64_t size;
+	bool doubt;
 	struct manifest_chunk *chunks;
 	size_t n;
 	atomic_size_t next;
@@ -37,7 +38,7 @@ struct cutter {
 	cut_progress_fn *progress; /* of the calling thread only */
 	void *arg;
 	struct chunk_coder *coder;
-	unsigned char *bytes;
+	unsigned char *bytes, *again;
 	int result;
 	struct error *err;
 };
@@ -90,7 +91,8 @@ static int cut_chunk(struct cutter *cutter, size_t index)
 		return 0;
 	}
 	chunk->digest = sha256_of(cutter->bytes, len);
-	if (chunkstore_has(cut->store, &chunk->digest))
+	if (cut->doubt ? chunkstore_sound(cut->store, &chunk->digest, cutter->again, len)
+		       : chunkstore_has(cut->store, &chunk->digest))
 		return 0;
 	r = chunk_pack(cutter->coder, cutter->bytes, len, &packed, &packed_len, &cutter->err);
 	if (r < 0)
@@ -121,12 +123,14 @@ static void cutter_init(struct cutter *cutter, struct cut *cut)
 {
 	*cutter = (struct cutter){.cut = cut, .coder = chunk_coder_new()};
 	cutter->bytes = xcalloc(1, CHUNK_SIZE);
+	cutter->again = xcalloc(1, CHUNK_SIZE);
 }
 
 static void cutter_done(struct cutter *cutter)
 {
 	chunk_coder_free(cutter->coder);
 	free(cutter->bytes);
+	free(cutter->again);
 	error_free(cutter->err);
 }
 
@@ -151,10 +155,11 @@ static int cutters_run(struct cutter cutters[CUT_THREADS], struct error **err)
 	return r;
 }
 
-int cut_file(struct chunkstore *store, int fd, uint64_t size, cut_progress_fn *progress, void *arg,
-	struct manifest_part *ret_part, struct error **err)
+int cut_file(struct chunkstore *store, int fd, uint64_t size, bool doubt, cut_progress_fn *progress,
+	void *arg, struct manifest_part *ret_part, struct error **err)
 {
-	struct cut cut = {.store = store, .fd = fd, .size = size, .n = chunk_count(size)};
+	struct cut cut = {
+		.store = store, .fd = fd, .size = size, .doubt = doubt, .n = chunk_count(size)};
 	struct cutter cutters[CUT_THREADS];
 	int r;
 

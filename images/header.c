@@ -3,24 +3,27 @@
  *
  * Tools that guess a format, or that follow a header, can be led: qemu-img copied /etc/passwd out
  * of the machine through a qcow2 backing file and through a flat VMDK. So the file is looked at
- * here, by code that opens nothing else, before any tool is started, and the tool is then told the
- * format by name.
+ * here, by code that opens nothing else, and read by our own readers, which have no way to.
  *
  * raw has no header to check, which makes it dangerous the other way round: a file of another
  * format taken for raw would import "successfully" and boot into nothing. Unless the caller said
  * raw, a file with the magic of any format in the table is refused by that format's name, with the
  * command that helps.
  *
- * The qcow2 rules are in header_qcow2.c. Nothing here allocates by a number from the file.
+ * The rules of qcow2 and VMDK are in header_qcow2.c and header_vmdk.c. Nothing here allocates by a
+ * number from the file.
  */
 #include "images/header.h"
 
 #include <sys/stat.h>
 
-#include "images/header_qcow2.h"
 #include "images/manifest.h"
+#include "images/vmdk_descriptor.h"
 
-static const char *const format_names[] = {"unknown", "raw", "qcow2"};
+static const char *const format_names[] = {"unknown", "raw", "qcow2", "vmdk", "ova"};
+
+enum { DESCRIPTOR_MAX = 64 << 10 };
+#define DESCRIPTOR_MAGIC "# Disk DescriptorFile"
 
 /* Signatures of what people bring. `offset` from the start, or from the end when negative. */
 static const struct magic {
@@ -30,9 +33,7 @@ static const struct magic {
 	const char *name;
 	bool packed; /* an archive or compressed file: unpack it; else: convert it */
 } magics[] = {
-	{0, "KDMV", 4, "VMDK", false},
 	{0, "COWD", 4, "VMDK", false},
-	{0, "# Disk DescriptorFile", 21, "VMDK descriptor", false},
 	{64, "\x7f\x10\xda\xbe", 4, "VDI", false},
 	{0, "vhdxfile", 8, "VHDX", false},
 	{0, "conectix", 8, "VHD", false},
@@ -53,7 +54,7 @@ static const struct magic {
 
 int image_format_parse(const char *text, enum image_format *ret_format)
 {
-	for (int i = FORMAT_RAW; i <= FORMAT_QCOW2; i++)
+	for (int i = FORMAT_RAW; i <= FORMAT_OVA; i++)
 		if (strcmp(text, format_names[i]) == 0) {
 			*ret_format = i;
 			return 0;
@@ -75,9 +76,27 @@ static bool has_magic(int fd, uint64_t file_size, const struct magic *magic)
 	       memcmp(seen, magic->bytes, magic->len) == 0;
 }
 
+/* A VMDK that is only its description: its data is in other files, whatever they are. */
+static int descriptor_refuse(int fd, struct error **err)
+{
+	auto_free char *text = xcalloc(1, DESCRIPTOR_MAX + 1);
+	uint64_t sectors;
+
+	if (pread(fd, text, DESCRIPTOR_MAX, 0) < 0)
+		return error_make(err, -errno, "the image file: %s", strerror(errno));
+	if (vmdk_descriptor_check(text, &sectors, err) < 0)
+		return -EINVAL;
+	return error_field(err, -EINVAL, "format",
+		"this is the descriptor of a VMDK without its disk; import the VMDK file itself");
+}
+
 static int raw_check(
 	int fd, uint64_t file_size, bool named, struct image_header *header, struct error **err)
 {
+	if (!named && has_magic(fd, file_size,
+			      &(struct magic){0, DESCRIPTOR_MAGIC, sizeof(DESCRIPTOR_MAGIC) - 1, "",
+				      false}))
+		return descriptor_refuse(fd, err);
 	for (size_t i = 0; i < ARRAY_LEN(magics) && !named; i++) {
 		if (!has_magic(fd, file_size, &magics[i]))
 			continue;
@@ -98,7 +117,7 @@ static int raw_check(
 			"or no "
 			"disk image",
 			(unsigned long long)file_size);
-	*header = (struct image_header){FORMAT_RAW, file_size};
+	*header = (struct image_header){.format = FORMAT_RAW, .virtual_size = file_size};
 	return 0;
 }
 
@@ -117,12 +136,20 @@ int image_header_check(
 	if (st.st_size == 0)
 		return error_make(err, -EINVAL, "the image file is empty");
 	if (!named)
-		format = qcow2_has_magic(fd) ? FORMAT_QCOW2 : FORMAT_RAW;
+		format = qcow2_has_magic(fd)  ? FORMAT_QCOW2
+			 : vmdk_has_magic(fd) ? FORMAT_VMDK
+					      : FORMAT_RAW;
+	header.format = format;
 	if (format == FORMAT_QCOW2) {
-		header.format = FORMAT_QCOW2;
-		r = qcow2_check(fd, (uint64_t)st.st_size, &header.virtual_size, err);
-	} else {
+		r = qcow2_check(fd, (uint64_t)st.st_size, &header.qcow2, err);
+		header.virtual_size = header.qcow2.virtual_size;
+	} else if (format == FORMAT_VMDK) {
+		r = vmdk_check(fd, (uint64_t)st.st_size, &header.vmdk, err);
+		header.virtual_size = header.vmdk.virtual_size;
+	} else if (format == FORMAT_RAW) {
 		r = raw_check(fd, (uint64_t)st.st_size, named, &header, err);
+	} else {
+		r = error_field(err, -EINVAL, "format", "this is not an OVA");
 	}
 	if (r < 0)
 		return r;

@@ -2,9 +2,9 @@
 /* qcow2, as far as a gatekeeper needs it (the format is QEMU's docs/interop/qcow2.txt).
  *
  * Two questions. Does the file point outside of itself (backing file, external data file,
- * encryption that wants a key)? And is it whole: qemu-img reads zeros where a cut-off file ends, so
- * a truncated download would convert without an error; therefore the header, both levels of the
- * mapping and every cluster of data must lie inside the file.
+ * encryption that wants a key)? And is it whole: where a cut-off file ends its disk would read as
+ * zeros, so a truncated download would convert without an error; therefore the header, both levels
+ * of the mapping and every cluster of data must lie inside the file.
  *
  * Features are known or refused, the compatible ones too: an import is rare and a converter at
  * hand, so there is no reason to let something pass that was not thought about.
@@ -359,7 +359,7 @@ static int mapping_check(struct qcow2 *q, struct error **err)
 	return r;
 }
 
-int qcow2_check(int fd, uint64_t file_size, uint64_t *ret_virtual_size, struct error **err)
+int qcow2_check(int fd, uint64_t file_size, struct qcow2_layout *ret_layout, struct error **err)
 {
 	auto_free struct qcow2 *q = xnew(struct qcow2);
 	int r;
@@ -378,6 +378,11 @@ int qcow2_check(int fd, uint64_t file_size, uint64_t *ret_virtual_size, struct e
 	if (r == 0)
 		r = mapping_check(q, err);
 	if (r == 0)
-		*ret_virtual_size = q->virtual_size;
+		*ret_layout = (struct qcow2_layout){.virtual_size = q->virtual_size,
+			.l1_offset = q->l1_offset,
+			.l1_entries = q->l1_entries,
+			.cluster_bits = q->cluster_bits,
+			.extended_l2 = q->incompatible & FEATURE_EXTENDED_L2,
+			.zstd = q->compression == 1};
 	return r;
 }

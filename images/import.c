@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The order of an import: look at everything that can be refused quickly, convert, cut, and put the
- * manifest last. Until the manifest is in the store there is no image, so a failure or a crash at
- * any point leaves nothing that anyone could start a VM from; what was written is swept.
+/* The order of an import: have the file read by the reader, cut the raw disk that comes out, and
+ * put the manifest last. Until the manifest is in the store there is no image, so a failure or a
+ * crash at any point leaves nothing that anyone could start a VM from; what was written is swept.
  *
- * The disk is opened once and checked through that descriptor. qemu-img must open it by name again;
- * it asks the dangerous questions once more itself (images/convert.c), and in the child program it
- * runs in a jail in which another file would not open.
+ * The disk is opened once, here, and everything else happens to that descriptor: the reader gets it
+ * with two scratch files that have no name any more (so a killed import leaves none), and says
+ * which of the three is the raw disk. No foreign byte is interpreted in this process; it hashes and
+ * packs them.
+ *
+ * A resumed import does not sweep the store when it opens it: the chunks of the one that was killed
+ * are there under their digests, so reading starts anew and writing goes on where it was.
  *
  * This file does not jail itself: it is also called by unit tests. images/nightclass-import.c is
  * the program that does, and nightclassd calls only that.
@@ -15,7 +19,6 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include "images/convert.h"
 #include "images/cut.h"
 #include "images/manifest.h"
 #include "images/store.h"
@@ -30,7 +33,6 @@ struct run {
 	const struct import *import;
 	struct chunkstore *store;
 	struct source sources[PART_COUNT]; /* fd -1: no such part */
-	char *scratch;			   /* the raw file made of a qcow2, or NULL */
 	uint64_t before, total;		   /* progress */
 };
 
@@ -81,19 +83,63 @@ static int sources_open(struct run *run, struct error **err)
 	return r;
 }
 
-/* Puts the converted disk in the place of the qcow2 file. */
-static int disk_convert(struct run *run, uint64_t virtual_size, struct error **err)
+static void on_read(enum reader_phase phase, uint64_t done, uint64_t total, void *arg)
+{
+	struct run *run = arg;
+
+	if (run->import->progress)
+		run->import->progress(reader_phase_names[phase], done, total, run->import->arg);
+}
+
+/* A file in the store's tmp/ that has no name: gone when the last of us is. */
+static int scratch_open(struct chunkstore *store, int *ret_fd, struct error **err)
+{
+	auto_free char *path = chunkstore_temp_path(store);
+
+	*ret_fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (*ret_fd < 0)
+		return error_make(err, -errno, "%s: %s", path, strerror(errno));
+	unlink(path);
+	return 0;
+}
+
+/* Puts the raw disk that the reader found or made in the place of the file that was brought. */
+static int disk_take(struct run *run, struct reader *reader, struct error **err)
 {
 	struct source *disk = &run->sources[PART_DISK];
+	int files[READER_FILES] = {disk->fd, -1, -1};
+	struct reader_result result;
+	int r = scratch_open(run->store, &files[READER_SCRATCH_A], err);
+
+	if (r == 0)
+		r = scratch_open(run->store, &files[READER_SCRATCH_B], err);
+	if (r == 0)
+		r = reader_run(reader, run->import->format, files, on_read, run, &result, err);
+	if (r == 0) {
+		disk->fd = files[result.disk];
+		disk->size = result.size;
+		files[result.disk] = -1;
+	} else {
+		disk->fd = -1;
+	}
+	for (int i = 0; i < READER_FILES; i++)
+		if (files[i] >= 0)
+			close(files[i]);
+	return r;
+}
+
+static int disk_read_in(struct run *run, struct error **err)
+{
+	struct reader own = {.socket = -1};
 	int r;
 
-	run->scratch = chunkstore_temp_path(run->store);
-	r = convert_qcow2(run->import->path, virtual_size, run->scratch, err);
-	if (r < 0)
-		return r;
-	close(disk->fd);
-	disk->fd = -1;
-	return source_open(run->scratch, "path", IMAGE_SIZE_MAX, disk, err);
+	if (run->import->reader)
+		return disk_take(run, run->import->reader, err);
+	r = reader_fork(0, &own, err);
+	if (r == 0)
+		r = disk_take(run, &own, err);
+	reader_done(&own);
+	return r;
 }
 
 static void on_cut(uint64_t done, void *arg)
@@ -101,7 +147,7 @@ static void on_cut(uint64_t done, void *arg)
 	struct run *run = arg;
 
 	if (run->import->progress)
-		run->import->progress(run->before + done, run->total, run->import->arg);
+		run->import->progress("cut", run->before + done, run->total, run->import->arg);
 }
 
 static int parts_cut(struct run *run, struct manifest *manifest, struct error **err)
@@ -113,8 +159,8 @@ static int parts_cut(struct run *run, struct manifest *manifest, struct error **
 
 		if (source->fd < 0)
 			continue;
-		r = cut_file(run->store, source->fd, source->size, on_cut, run, &manifest->parts[i],
-			err);
+		r = cut_file(run->store, source->fd, source->size, run->import->resume, on_cut, run,
+			&manifest->parts[i], err);
 		run->before += source->size;
 	}
 	return r;
@@ -124,18 +170,15 @@ static int import_run(struct run *run, struct import_result *result, struct erro
 {
 	const struct import *import = run->import;
 	auto_manifest struct manifest manifest = {0};
-	struct image_header header;
-	int r = image_header_check(run->sources[PART_DISK].fd, import->format, &header, err);
+	int r = disk_read_in(run, err);
 
 	if (r < 0)
 		return r;
-	run->total = header.virtual_size + run->sources[PART_KERNEL].size +
-		     run->sources[PART_INITRD].size;
+	for (int i = 0; i < PART_COUNT; i++)
+		run->total += run->sources[i].size;
+	result->size = run->sources[PART_DISK].size;
 	on_cut(0, run);
-	if (header.format == FORMAT_QCOW2)
-		r = disk_convert(run, header.virtual_size, err);
-	if (r == 0)
-		r = parts_cut(run, &manifest, err);
+	r = parts_cut(run, &manifest, err);
 	if (r < 0)
 		return r;
 	manifest.name = xstrdup(import->name);
@@ -144,7 +187,6 @@ static int import_run(struct run *run, struct import_result *result, struct erro
 	r = chunkstore_stored(run->store, &manifest, &result->stored, err);
 	if (r == 0)
 		r = chunkstore_put_manifest(run->store, &manifest, &result->digest, err);
-	result->size = header.virtual_size;
 	return r;
 }
 
@@ -152,7 +194,8 @@ int import_image(const struct import *import, struct import_result *ret_result, 
 {
 	struct run run = {.import = import, .sources = {{.fd = -1}, {.fd = -1}, {.fd = -1}}};
 	struct import_result result = {0};
-	unsigned flags = CHUNKSTORE_WRITE | (import->no_sync ? 0 : CHUNKSTORE_SYNC);
+	unsigned flags = CHUNKSTORE_WRITE | (import->no_sync ? 0 : CHUNKSTORE_SYNC) |
+			 (import->resume ? CHUNKSTORE_KEEP : 0);
 	int r = words_check(import, err);
 
 	if (r == 0)
@@ -161,13 +204,10 @@ int import_image(const struct import *import, struct import_result *ret_result, 
 		r = chunkstore_open(import->store, flags, &run.store, err);
 	if (r == 0)
 		r = import_run(&run, &result, err);
-	if (run.scratch)
-		unlink(run.scratch);
 	if (r < 0 && run.store)
 		chunkstore_sweep(
 			run.store, NULL, NULL); /* -EBUSY: the other import's successor does it */
 	chunkstore_close(run.store);
-	free(run.scratch);
 	for (int i = 0; i < PART_COUNT; i++)
 		if (run.sources[i].fd >= 0)
 			close(run.sources[i].fd);

@@ -5,20 +5,26 @@
 
 #include <stdbool.h>
 #include "images/header.h"
+#include "images/reader.h"
 #include "lib/error.h"
 #include "lib/hash.h"
 
 struct import {
 	const char *store;	  /* folder of the chunk store, made when missing */
-	const char *path;	  /* the disk: raw or qcow2 */
+	const char *path;	  /* the disk, in any format of images/header.h, packed or not */
 	enum image_format format; /* FORMAT_UNKNOWN: by its magic */
 	const char *name;
 	uint64_t revision;
 	const char *kernel, *initrd; /* files for direct boot, or NULL */
 	const char *cmdline;	     /* or NULL */
 	bool no_sync;		     /* do not wait for the disk: for scratch stores of tests */
-	/* Called in the calling thread; total is that of all parts. NULL: not wanted. */
-	void (*progress)(uint64_t done, uint64_t total, void *arg);
+	/* Takes up what an import of the same file left when it was killed: its chunks are not
+	 * swept first, but found again. */
+	bool resume;
+	struct reader *reader; /* NULL: one is forked */
+	/* Called in the calling thread. Phases are "check", "unpack", "convert" (bytes of what is
+	 * read or written there) and "cut" (bytes of all parts). NULL: not wanted. */
+	void (*progress)(const char *phase, uint64_t done, uint64_t total, void *arg);
 	void *arg;
 };
 

@@ -3,20 +3,25 @@
  * hand.
  *
  * Standard output is for the program that started it, one JSON object per line: progress
- * {"done":bytes,"total":bytes} about a hundred times, then either
+ * {"phase":...,"done":bytes,"total":bytes} about a hundred times a phase, then either
  * {"digest":...,"size":...,"stored":...} and exit 0, or
  * {"error":{"code":"EINVAL","field":...,"text":...}} and exit 1. Wrong usage is exit 2 with a line
  * on standard error.
  *
- * The order is options, jail, work: nothing of the foreign file is read before the jail is closed
- * behind us. A killed import leaves scratch and chunks without a manifest, which the next one
- * removes.
+ * Two processes. The reader (images/reader.c) is forked first and sealed before it sees a byte; it
+ * alone interprets the foreign file. This one keeps the store, in a jail that holds the store and
+ * the files named, and treats what it gets as bytes to hash. With --serve-reader it is only the
+ * reader, for a service manager that gives it a socket as standard input and a user of its own.
+ *
+ * A killed import leaves chunks without a manifest, which the next one removes, or takes up with
+ * --resume. When nobody reads the answers any more, the next line ends it.
  */
 #include <getopt.h>
 #include <signal.h>
 
 #include "images/import.h"
 #include "images/jail.h"
+#include "images/reader.h"
 #include "lib/clock.h"
 #include "lib/file.h"
 #include "lib/json.h"
@@ -24,11 +29,25 @@
 #include "lib/str.h"
 
 static const char usage[] =
-	"usage: nightclass-import --store DIR [--format raw|qcow2] --name NAME --revision N\n"
-	"                         [--kernel FILE [--initrd FILE] [--cmdline TEXT]] [--no-sync] "
-	"FILE\n"
+	"usage: nightclass-import --store DIR [--format raw|qcow2|vmdk|ova] --name NAME --revision "
+	"N\n"
+	"                         [--kernel FILE [--initrd FILE] [--cmdline TEXT]] [--no-sync]\n"
+	"                         [--resume] [--reader SOCKET] [--uid UID] FILE\n"
+	"       nightclass-import --serve-reader\n"
 	"Takes the disk image FILE into the chunk store DIR. Without --format the file's magic "
 	"decides.\n";
+
+struct options {
+	struct import import;
+	const char *reader; /* the service's socket, or NULL */
+	uint64_t uid;	    /* of the forked reader, when we are root */
+	bool serve;
+};
+
+struct told {
+	char phase[16];
+	uint64_t next;
+};
 
 static void print_line(json_t *object)
 {
@@ -39,15 +58,20 @@ static void print_line(json_t *object)
 	json_decref(object);
 }
 
-/* At most about a hundred lines: one for each further percent. */
-static void print_progress(uint64_t done, uint64_t total, void *arg)
+/* At most about a hundred lines a phase: one for each further percent. */
+static void print_progress(const char *phase, uint64_t done, uint64_t total, void *arg)
 {
-	uint64_t *next = arg;
+	struct told *told = arg;
 
-	if (done < *next && done != total)
+	if (strcmp(told->phase, phase) != 0) {
+		snprintf(told->phase, sizeof(told->phase), "%s", phase);
+		told->next = 0;
+	}
+	if (done < told->next && done != total)
 		return;
-	*next = done + total / 100 + 1;
-	print_line(json_pack("{s:I, s:I}", "done", (json_int_t)done, "total", (json_int_t)total));
+	told->next = done + total / 100 + 1;
+	print_line(json_pack("{s:s, s:I, s:I}", "phase", phase, "done", (json_int_t)done, "total",
+		(json_int_t)total));
 }
 
 static int print_error(int code, const struct error *err)
@@ -68,52 +92,89 @@ static int print_result(const struct import_result *result)
 	return 0;
 }
 
+/* False: an option with a bad value. */
+static bool option_take(int option, struct options *o)
+{
+	struct import *import = &o->import;
+
+	switch (option) {
+	case 's':
+		import->store = optarg;
+		return true;
+	case 'f':
+		return image_format_parse(optarg, &import->format) == 0;
+	case 'n':
+		import->name = optarg;
+		return true;
+	case 'r':
+		return uint_parse(optarg, 1, (1ULL << 53) - 1, &import->revision) == 0;
+	case 'k':
+		import->kernel = optarg;
+		return true;
+	case 'i':
+		import->initrd = optarg;
+		return true;
+	case 'c':
+		import->cmdline = optarg;
+		return true;
+	case 'y':
+		return import->no_sync = true;
+	case 'm':
+		return import->resume = true;
+	case 'R':
+		o->reader = optarg;
+		return true;
+	case 'u':
+		return uint_parse(optarg, 1, UINT32_MAX - 1, &o->uid) == 0;
+	case 'S':
+		return o->serve = true;
+	default:
+		return false;
+	}
+}
+
 /* 0: go on; else the exit status plus one. */
-static int options_read(int argc, char **argv, struct import *import)
+static int options_read(int argc, char **argv, struct options *o)
 {
 	static const struct option options[] = {{"store", 1, NULL, 's'}, {"format", 1, NULL, 'f'},
 		{"name", 1, NULL, 'n'}, {"revision", 1, NULL, 'r'}, {"kernel", 1, NULL, 'k'},
 		{"initrd", 1, NULL, 'i'}, {"cmdline", 1, NULL, 'c'}, {"no-sync", 0, NULL, 'y'},
-		{"version", 0, NULL, 'V'}, {"help", 0, NULL, 'h'}, {0}};
-	int option, bad = 0;
+		{"resume", 0, NULL, 'm'}, {"reader", 1, NULL, 'R'}, {"uid", 1, NULL, 'u'},
+		{"serve-reader", 0, NULL, 'S'}, {"version", 0, NULL, 'V'}, {"help", 0, NULL, 'h'},
+		{0}};
+	const struct import *import = &o->import;
+	bool good = true;
+	int option;
 
-	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0)
-		switch (option) {
-		case 's':
-			import->store = optarg;
-			break;
-		case 'f':
-			bad |= image_format_parse(optarg, &import->format) < 0;
-			break;
-		case 'n':
-			import->name = optarg;
-			break;
-		case 'r':
-			bad |= uint_parse(optarg, 1, (1ULL << 53) - 1, &import->revision) < 0;
-			break;
-		case 'k':
-			import->kernel = optarg;
-			break;
-		case 'i':
-			import->initrd = optarg;
-			break;
-		case 'c':
-			import->cmdline = optarg;
-			break;
-		case 'y':
-			import->no_sync = true;
-			break;
-		case 'V':
+	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+		if (option == 'V')
 			return puts("nightclass-import " NIGHTCLASS_VERSION), 1;
-		case 'h':
+		if (option == 'h')
 			return fputs(usage, stdout), 1;
-		default:
-			bad = 1;
-		}
-	if (bad || optind + 1 != argc || !import->store || !import->name || import->revision == 0)
+		good &= option_take(option, o);
+	}
+	if (o->serve && good && optind == argc)
+		return 0;
+	if (!good || o->serve || optind + 1 != argc || !import->store || !import->name ||
+		import->revision == 0)
 		return fputs(usage, stderr), 3;
-	import->path = argv[optind];
+	o->import.path = argv[optind];
 	return 0;
+}
+
+/* The service's reader where there is one, else our own. */
+static int reader_start(const struct options *o, struct reader *ret_reader, struct error **err)
+{
+	auto_error struct error *why = NULL;
+	int r;
+
+	if (o->reader) {
+		r = reader_connect(o->reader, ret_reader, &why);
+		if (r == 0)
+			return 0;
+		log_warning("import: %s; the reader runs under our own uid", error_text(why, r));
+	}
+	return reader_fork((uid_t)o->uid, ret_reader, err);
 }
 
 static int jail_close(const struct import *import, struct error **err)
@@ -132,20 +193,26 @@ static int jail_close(const struct import *import, struct error **err)
 
 int main(int argc, char **argv)
 {
-	struct import import = {.progress = print_progress};
+	struct told told = {0};
+	struct options options = {.import = {.progress = print_progress, .arg = &told}};
+	struct reader reader = {.socket = -1};
 	struct import_result result;
 	auto_error struct error *err = NULL;
-	uint64_t next_progress = 0;
-	int r = options_read(argc, argv, &import);
+	int r = options_read(argc, argv, &options);
 
 	if (r > 0)
 		return r - 1;
 	clock_init();
 	log_init("nightclass-import", LOG_LEVEL_NOTICE);
 	signal(SIGXFSZ, SIG_IGN);
-	import.arg = &next_progress;
-	r = jail_close(&import, &err);
+	if (options.serve)
+		return reader_serve(STDIN_FILENO, 0);
+	r = reader_start(&options, &reader, &err);
+	options.import.reader = &reader;
 	if (r == 0)
-		r = import_image(&import, &result, &err);
+		r = jail_close(&options.import, &err);
+	if (r == 0)
+		r = import_image(&options.import, &result, &err);
+	reader_done(&reader);
 	return r < 0 ? print_error(r, err) : print_result(&result);
 }

@@ -89,7 +89,7 @@ static int writer_enter(struct chunkstore *store, struct error **err)
 	store->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (store->lock < 0)
 		return error_make(err, -errno, "%s: %s", path, strerror(errno));
-	if (lock_set(store->lock, F_WRLCK, false) == 0) {
+	if (!(store->flags & CHUNKSTORE_KEEP) && lock_set(store->lock, F_WRLCK, false) == 0) {
 		/* Alone. A sweep that fails removed too little, never too much; put and get are not
 		 * hindered. */
 		sweep_temps(store->dir);
@@ -190,6 +190,17 @@ int chunkstore_get(const struct chunkstore *store, const struct sha256 *digest, 
 	coder = chunk_coder_new();
 	r = chunk_unpack(coder, packed, packed_len, digest, out, len, err);
 	return r < 0 ? error_wrap(err, r, "image store %s", store->dir) : 0;
+}
+
+bool chunkstore_sound(
+	struct chunkstore *store, const struct sha256 *digest, void *scratch, size_t len)
+{
+	auto_free char *path = chunkstore_chunk_path(store->dir, digest);
+	int r = chunkstore_get(store, digest, scratch, len, NULL);
+
+	if (r == -EBADMSG || r == -E2BIG)
+		unlink(path);
+	return r == 0;
 }
 
 static int folder_sync(const char *dir, const char *name)

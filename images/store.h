@@ -23,6 +23,7 @@ enum {
 	CHUNKSTORE_WRITE =
 		1, /* may put; takes part in the lock. A writer that is alone sweeps at open */
 	CHUNKSTORE_SYNC = 2, /* chunkstore_put_manifest survives a power cut (with WRITE) */
+	CHUNKSTORE_KEEP = 4, /* no sweep at open: chunks of a killed import are looked for (WRITE) */
 };
 
 /* Opens, making the folders where they are missing. Freed by chunkstore_close (NULL is fine). */
@@ -41,6 +42,11 @@ int chunkstore_put(struct chunkstore *store, const struct sha256 *digest, const 
  * -EBADMSG. */
 int chunkstore_get(const struct chunkstore *store, const struct sha256 *digest, void *out,
 	size_t len, struct error **err);
+
+/* Is that chunk there and sound? One that is damaged (a power cut before the flush) is removed, so
+ * that it can be put again. `scratch` has room for `len` bytes. */
+bool chunkstore_sound(
+	struct chunkstore *store, const struct sha256 *digest, void *scratch, size_t len);
 
 /* Stores a manifest, after checking that every chunk it names is there; *ret_digest is the image
  * digest. */

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""An image's way from a file into a store and from there to a host, with the real programs: nightclass-import under
-its jail, qemu-img, and a fetch from a small HTTP server that counts, and that lies when told to."""
+"""An image's way from a file into a store and from there to a host, with the real programs: nightclass-import in
+its jail, and a fetch from a small HTTP server that counts, and that lies when told to."""
 import hashlib
 import http.server
 import json
@@ -33,13 +33,13 @@ def noise(seed: int, size: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory) -> pathlib.Path:
-    """A raw disk of 64 MiB + 512: data, written zeros, holes, text that packs well, a short last chunk."""
+    """A raw disk of 16 chunks + 512: data, written zeros, holes, text that packs well, a short last chunk."""
     path = tmp_path_factory.mktemp("disk") / "disk.raw"
     with open(path, "wb") as file:
         file.write(noise(1, 2 * CHUNK + 12345))
         file.write(bytes(CHUNK))
         file.seek(5 * CHUNK)
-        file.write(b"one night of many, " * 100000)
+        file.write(b"one night of many, " * (CHUNK // 40))  # half a chunk
         for i in range(8, 14):
             file.seek(i * CHUNK)
             file.write(noise(i, CHUNK))
@@ -191,7 +191,8 @@ def test_kernel_initrd_and_command_line_travel(disk, tmp_path):
     assert (held / "kernel").read_bytes() == noise(3, 100_001)
     assert (held / "initrd").read_bytes() == noise(4, CHUNK + 1)
     assert (held / "cmdline").read_text() == cmdline
-    assert sorted(p.name for p in held.iterdir()) == ["cmdline", "complete", "disk.raw", "initrd", "kernel", "manifest"]
+    assert sorted(p.name for p in held.iterdir()) == ["cmdline", "complete", "disk.raw", "initrd", "kernel", "manifest",
+                                                        "map"]
 
 
 def test_progress_grows_to_the_total(disk, tmp_path):
@@ -296,7 +297,7 @@ def test_refused_with_the_reason_and_nothing_left(disk, tmp_path, make, options,
 
 
 def test_a_failure_late_in_the_work_leaves_nothing(tmp_path):
-    """The header is fine, the data is not: qemu-img stumbles over a compressed cluster in the middle."""
+    """The header is fine, the data is not: a compressed cluster in the middle does not unpack."""
     disk, image = tmp_path / "disk.raw", tmp_path / "disk.qcow2"
     disk.write_bytes(b"".join(noise(i, 2048) + bytes(2048) for i in range(4096)))
     qemu_img("convert", "-c", "-f", "raw", "-O", "qcow2", disk, image)
@@ -306,7 +307,7 @@ def test_a_failure_late_in_the_work_leaves_nothing(tmp_path):
     import_ok(tmp_path / "store", disk, name="other")
     before = files_in(tmp_path / "store")
     code, answer, _ = run_import(tmp_path / "store", image)
-    assert code == 1 and "converting" in answer["error"]["text"], answer
+    assert code == 1 and "does not unpack" in answer["error"]["text"], answer
     assert files_in(tmp_path / "store") == before
 
 
@@ -314,7 +315,7 @@ def test_a_full_store_leaves_nothing(disk, tmp_path):
     """The store's file system is full in the middle of the import (a small tmpfs in a mount namespace)."""
     store = tmp_path / "store"
     store.mkdir()
-    script = 'mount -t tmpfs -o size=12m none "$0" && shift 0 && "$@"; code=$?; find "$0" -type f >"$0.left"; exit $code'
+    script = 'mount -t tmpfs -o size=768k none "$0" && shift 0 && "$@"; code=$?; find "$0" -type f >"$0.left"; exit $code'
     wrap = ("unshare", "--mount", "sh", "-c", script, store)
     code, answer, _ = run_import(store, disk, wrap=wrap)
     assert code == 1 and "No space left" in answer["error"]["text"], answer
@@ -338,30 +339,6 @@ def test_a_killed_import_is_swept_by_the_next(disk, tmp_path):
     assert len(files_in(store)) > len(before), "it must have been killed in the middle"
     assert import_ok(store, disk, name="other")["digest"] == kept["digest"]
     assert files_in(store) == before
-
-
-def test_the_jail_opens_nothing_else(disk, tmp_path):
-    """Not the checks but the jail: in qemu-img's place runs a program that looks around."""
-    secret = tmp_path / "admin.token"
-    secret.write_text("secret")
-    spy = tmp_path / "spy"
-    spy.write_text(f"#!/bin/sh\nexec >/dev/null\n"
-                   f"cat {secret} 2>/dev/null && echo READ-TOKEN >&2\n"
-                   "cat /etc/passwd 2>/dev/null && echo READ-PASSWD >&2\n"
-                   f"cp /dev/null {tmp_path}/written 2>/dev/null && echo WROTE >&2\n"
-                   f"cat {disk} && echo read-the-image >&2\n"
-                   "python3 -c 'import errno, socket; print(errno.errorcode[socket.socket().connect_ex((\"127.0.0.1\", 1))])' >&2\n"
-                   "echo cpu-$(ulimit -t) file-$(ulimit -f) >&2\nexit 7\n")
-    spy.chmod(0o755)
-    image = tmp_path / "disk.qcow2"
-    qemu_img("convert", "-f", "raw", "-O", "qcow2", disk, image)
-    spy.write_text(spy.read_text().replace(str(disk), str(image)))
-    wrap = ("unshare", "--mount", "sh", "-c", f"mount --bind {spy} /usr/bin/qemu-img && exec \"$@\"", "sh")
-    code, answer, _ = run_import(tmp_path / "store", image, wrap=wrap)
-    assert code == 1
-    seen = answer["error"]["text"].split("cannot read it: ")[1].split()
-    assert seen == ["read-the-image", "ENETUNREACH", "cpu-60", "file-0"], answer
-    assert not (tmp_path / "written").exists()
 
 
 def test_imports_as_the_daemons_user(disk, tmp_path):
@@ -431,11 +408,24 @@ def test_a_killed_fetch_resumes_with_the_rest(stored, disk, tmp_path):
     assert digest_of(in_place) == digest_of(disk)
 
 
-def test_half_a_chunk_in_place_is_not_believed(stored, disk, tmp_path):
+@pytest.mark.parametrize("left", ["part", "whole", "no map"])
+def test_half_a_chunk_in_place_is_not_believed(stored, disk, tmp_path, left):
+    """What another boot left, in part or whole, or without knowledge of what is there."""
     store, digest = stored
     with Server(store) as server:
         assert fetch(server, digest, tmp_path)[0] == "ok"
-        (tmp_path / digest / "complete").unlink()
+        boot_id = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip().encode()
+        another = b"00000000-0000-4000-8000-000000000000"
+        complete, state = tmp_path / digest / "complete", tmp_path / digest / "map"
+        assert complete.read_bytes() == boot_id and boot_id in state.read_bytes()
+        if left == "whole":
+            complete.write_bytes(another)
+        else:
+            complete.unlink()
+        if left == "no map":
+            state.unlink()
+        else:
+            state.write_bytes(state.read_bytes().replace(boot_id, another))
         with open(tmp_path / digest / "disk.raw", "r+b") as file:
             file.seek(8 * CHUNK + 5)
             file.write(b"rot")       # where data belongs
@@ -444,6 +434,7 @@ def test_half_a_chunk_in_place_is_not_believed(stored, disk, tmp_path):
         before = len(server.chunks())
         words = fetch(server, digest, tmp_path)
         assert words[0] == "ok" and len(server.chunks()) - before == 1
+        assert complete.read_bytes() == boot_id
     assert digest_of(tmp_path / digest / "disk.raw") == digest_of(disk)
 
 

@@ -264,7 +264,9 @@ static void formats_have_names(void **state)
 	assert_int_equal(image_format_parse("raw", &format), 0);
 	assert_int_equal(format, FORMAT_RAW);
 	assert_int_equal(image_format_parse("unknown", &format), -EINVAL);
-	assert_int_equal(image_format_parse("vmdk", &format), -EINVAL);
+	assert_int_equal(image_format_parse("ova", &format), 0);
+	assert_int_equal(format, FORMAT_OVA);
+	assert_int_equal(image_format_parse("vdi", &format), -EINVAL);
 }
 
 int main(void)
