@@ -17,6 +17,7 @@
 #include "controller/pki.h"
 #include "controller/store/lab.h"
 #include "controller/store/store.h"
+#include "images/publication.h"
 #include "lib/file.h"
 #include "lib/log.h"
 
@@ -56,6 +57,7 @@ static int open_state(struct controller *controller, struct error **err)
 	auto_free char *database = xasprintf("%s/nightclass.db", config->state_dir);
 	auto_free char *tls = xasprintf("%s/tls", config->state_dir);
 	auto_free char *token = xasprintf("%s/admin.token", config->state_dir);
+	auto_free char *key = xasprintf("%s/tls/publication.key", config->state_dir);
 	struct strings addresses = {0};
 	char address[IP4_TEXT];
 	umask(0077);
@@ -76,7 +78,7 @@ static int open_state(struct controller *controller, struct error **err)
 	own_addresses(config, &addresses);
 	r = pki_open(tls, config->lab, &addresses, &controller->pki, err);
 	strings_done(&addresses);
-	return r;
+	return r < 0 ? r : publisher_open(key, &controller->publisher, err);
 }
 
 int controller_init(struct controller *controller, const char *config_path, struct error **err)
@@ -118,6 +120,7 @@ void controller_done(struct controller *controller)
 		loop_free(controller->loop);
 	uploads_free(controller->uploads);
 	bootfiles_free(controller->bootfiles);
+	publisher_free(controller->publisher);
 	pki_free(controller->pki);
 	store_close(controller->store);
 	config_done(&controller->config);

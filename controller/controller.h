@@ -15,6 +15,7 @@ struct drive;
 struct bootfiles;
 struct uploads;
 struct importer;
+struct publisher;
 
 struct controller {
 	struct config config;
@@ -25,6 +26,7 @@ struct controller {
 	struct drive *drive;	     /* controller/drive/drive.h: rethink */
 	struct bootfiles *bootfiles; /* controller/api/bootfiles.h: host image files and digests */
 	struct uploads *uploads;     /* controller/api/uploads.h: files on their way in */
+	struct publisher *publisher; /* images/publication.h: the key that signs images */
 	struct importer *importer;   /* controller/api/importer.h: images being made */
 };
 

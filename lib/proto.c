@@ -89,6 +89,7 @@ static const struct json_field goal_fields[] = {
 	FIELD_MAX(struct proto_goal, until, JSON_KIND_STRING, false, 64),
 	FIELD_MAX(struct proto_goal, grace_s, JSON_KIND_UINT, true, 3600),
 	FIELD_MAX(struct proto_goal, chunk_url, JSON_KIND_STRING, false, 512),
+	FIELD(struct proto_goal, image_key, JSON_KIND_SHA256, false),
 	OBJECTS(struct proto_goal, images, struct proto_image, image_fields, IMAGES_MAX),
 	OBJECTS(struct proto_goal, vms, struct proto_vm, vm_fields, VMS_MAX),
 };
@@ -108,6 +109,7 @@ static const struct json_field image_seen_fields[] = {
 	FIELD(struct proto_image_seen, digest, JSON_KIND_SHA256, true),
 	FIELD(struct proto_image_seen, have, JSON_KIND_UINT, true),
 	FIELD(struct proto_image_seen, total, JSON_KIND_UINT, true),
+	FIELD_MAX(struct proto_image_seen, reason, JSON_KIND_STRING, false, 512),
 };
 
 static const struct json_field vm_seen_fields[] = {

@@ -64,6 +64,7 @@ struct proto_goal {
 	char *until;	     /* the hand-back time for people, RFC 3339 */
 	uint64_t grace_s;    /* ACPI shutdown grace before destroy (60) */
 	char *chunk_url;     /* "http://10.71.0.1:8080": + "/manifests/DIGEST", "/chunks/DIGEST" */
+	char *image_key;     /* public key of publications, 64 hex digits; NULL: they are not asked for */
 	struct proto_images images;
 	struct proto_vms vms;
 };
@@ -82,6 +83,7 @@ VEC_OF(proto_vms_seen, struct proto_vm_seen);
 struct proto_image_seen {
 	char *digest;
 	uint64_t have, total; /* bytes of chunks present / all; equal: whole and verified */
+	char *reason;	      /* why the last try to get it failed, one line; else NULL */
 };
 VEC_OF(proto_images_seen, struct proto_image_seen);
 

@@ -108,11 +108,13 @@ static struct proto_report build(const struct report_view *view)
 		line->id = xstrdup(track->id);
 		line->state = VM_STOPPING;
 	}
-	vec_each (struct image_track, image, &view->seen->images)
-		vec_push(
-			&report.images, ((struct proto_image_seen){.digest = xstrdup(image->digest),
-						.have = image->have,
-						.total = image->total}));
+	vec_each (struct image_track, image, &view->seen->images) {
+		struct proto_image_seen *line = vec_add(&report.images);
+		line->digest = xstrdup(image->digest);
+		line->have = image->have;
+		line->total = image->total;
+		line->reason = image->failures && image->reason ? report_clip(image->reason) : NULL;
+	}
 	return report;
 }
 

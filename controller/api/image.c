@@ -7,20 +7,34 @@
  * here. */
 #include "controller/api/route.h"
 
+#include "controller/api/image.h"
 #include "controller/api/importer.h"
 #include "controller/api/present.h"
 #include "controller/api/uploads.h"
 #include "controller/drive/drive.h"
 #include "controller/store/image.h"
+#include "controller/store/publish.h"
 
 enum { BODY_MAX = 8192, WAIT_MAX_S = 60 };
 
-static json_t *present_image(const struct image *image)
+json_t *present_image(const struct image *image)
 {
-	return json_pack("{s:s, s:I, s:s, s:I, s:I, s:o}", "name", image->name, "revision",
-		(json_int_t)image->revision, "digest", image->digest, "size",
-		(json_int_t)image->size, "stored", (json_int_t)image->stored, "created",
-		present_time(image->created));
+	return json_pack("{s:s, s:I, s:s, s:s, s:I, s:I, s:o}", "name", image->name, "revision",
+		(json_int_t)image->revision, "state", image_state_names[image->state], "digest",
+		image->digest, "size", (json_int_t)image->size, "stored", (json_int_t)image->stored,
+		"created", present_time(image->created));
+}
+
+json_t *present_image_whole(struct controller *controller, const struct image *image)
+{
+	auto_publication struct publication publication = {0};
+	json_t *document = present_image(image), *part = json_null();
+	if (store_publication(controller->store, image->digest, &publication, NULL) >= 0)
+		part = json_pack("{s:I, s:o, s:s}", "sequence", (json_int_t)publication.sequence,
+			"published", present_time((int64_t)publication.published), "key",
+			publisher_key_id(controller->publisher));
+	json_object_set_new(document, "publication", part);
+	return document;
 }
 
 static int images_get(
@@ -51,7 +65,7 @@ static int image_get(
 	if (r < 0)
 		return r;
 	ret_answer->status = 200;
-	ret_answer->body = present_image(&image);
+	ret_answer->body = present_image_whole(request->controller, &image);
 	image_done(&image);
 	return 0;
 }
@@ -59,11 +73,13 @@ static int image_get(
 static int image_delete(
 	const struct api_request *request, struct api_answer *ret_answer, struct error **err)
 {
-	uint64_t revision = 0;
+	uint64_t revision = 0, force = 0;
 	int r = api_query_uint(request, "revision", INT32_MAX, 0, &revision, err);
 	if (r >= 0)
+		r = api_query_uint(request, "force", 1, 0, &force, err);
+	if (r >= 0)
 		r = store_image_delete(
-			request->controller->store, request->params[0], revision, err);
+			request->controller->store, request->params[0], revision, force, err);
 	ret_answer->status = 204;
 	return r;
 }
@@ -148,9 +164,9 @@ static const struct route rows[] = {
 	{"POST", "/api/v1/images", ROLE_OPERATOR, ROUTE_JSON, BODY_MAX, NULL, images_post,
 		"imports an image"},
 	{"GET", "/api/v1/images/{name}", ROLE_VIEWER, ROUTE_JSON, 0, "revision", image_get,
-		"one image"},
-	{"DELETE", "/api/v1/images/{name}", ROLE_OPERATOR, ROUTE_JSON, 0, "revision", image_delete,
-		"removes an image"},
+		"one revision of an image: the published one, or the newest where none is"},
+	{"DELETE", "/api/v1/images/{name}", ROLE_OPERATOR, ROUTE_JSON, 0, "revision force",
+		image_delete, "removes an image, or one revision of it"},
 	{"GET", "/api/v1/imports/{id}", ROLE_VIEWER, ROUTE_JSON, 0, "wait", import_get,
 		"how far an import is"},
 };

@@ -19,6 +19,7 @@
 #include "controller/drive/drive.h"
 #include "controller/store/cluster.h"
 #include "controller/store/image.h"
+#include "controller/store/publish.h"
 #include "controller/store/store.h"
 #include "images/store.h"
 #include "lib/clock.h"
@@ -33,6 +34,7 @@ struct importer {
 	char *name, *upload;
 	uint64_t revision, done, total, size, stored;
 	char *digest, *reason;
+	bool draft; /* to be published by somebody later */
 	struct buf line;
 	int fd;
 	pid_t pid;
@@ -52,6 +54,7 @@ static const struct json_field fields[] = {
 	FIELD(struct import_request, kernel, JSON_KIND_STRING, false),
 	FIELD(struct import_request, initrd, JSON_KIND_STRING, false),
 	FIELD_MAX(struct import_request, cmdline, JSON_KIND_STRING, false, 1024),
+	FIELD(struct import_request, draft, JSON_KIND_BOOL, false),
 };
 
 void import_request_done(struct import_request *request)
@@ -206,6 +209,8 @@ static void finish(struct importer *importer, const char *reason)
 				.stored = importer->stored,
 				.created = clock_wall()};
 			r = store_image_insert(store, &image, &err);
+			if (r >= 0 && !importer->draft)
+				r = store_image_publish(store, image.name, image.revision, &err);
 		}
 		if (r >= 0)
 			r = store_import_set_state(store, id, good ? IMPORT_DONE : IMPORT_FAILED,
@@ -304,6 +309,7 @@ static int begin(struct importer *importer, const struct import *import, struct 
 			importer->controller->store, import->name, &importer->revision, err);
 	if (r >= 0) {
 		importer->upload = xstrdup(request.upload);
+		importer->draft = request.draft;
 		r = spawn(importer, &request, err);
 	}
 	import_request_done(&request);

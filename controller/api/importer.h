@@ -14,6 +14,7 @@ struct import_request {
 	char *name, *upload, *path, *kernel, *initrd, *cmdline;
 	int format;
 	bool has_format;
+	bool draft; /* not published when it is there */
 };
 int importer_read(const json_t *body, struct import_request *ret_request, struct error **err);
 void import_request_done(struct import_request *request);

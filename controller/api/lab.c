@@ -13,6 +13,7 @@
 #include "controller/store/lab.h"
 #include "controller/store/night.h"
 #include "controller/store/pc.h"
+#include "images/publication.h"
 #include "lib/clock.h"
 
 enum { BODY_MAX = 64 << 10, UNREACHABLE = 3 };
@@ -97,11 +98,12 @@ static int lab_get(
 	struct controller *controller = request->controller;
 	const struct config *config = &controller->config;
 	char lan[PREFIX4_TEXT], net[PREFIX4_TEXT], uplink[IP4_TEXT];
-	auto_json json_t *document = json_pack("{s:s, s:s, s:o, s:{s:s, s:s*}, s:s}", "name",
+	auto_json json_t *document = json_pack("{s:s, s:s, s:o, s:{s:s, s:s*}, s:s, s:s}", "name",
 		config->lab, "version", NIGHTCLASS_VERSION, "now", present_time(clock_wall()),
 		"addresses", "lan", prefix4_format(config->lan_address, lan), "uplink",
 		config->uplink_address.host ? ip4_format(config->uplink_address, uplink) : NULL,
-		"cluster_net", prefix4_format(config->cluster_net, net));
+		"cluster_net", prefix4_format(config->cluster_net, net), "image_key",
+		publisher_key(controller->publisher));
 	int r = add_counts(controller, document, err);
 	if (r >= 0)
 		r = add_peers(controller, document, err);

@@ -113,6 +113,8 @@ static int cluster_body(const struct cli *cli, json_t *body, struct error **err)
 	int e = set_number(body, cli, "vms", "n", VMS_MAX, err);
 	if (e == 0)
 		e = set_number(body, cli, "cpus", "cpus", 256, err);
+	if (e == 0)
+		e = set_number(body, cli, "revision", "revision", INT32_MAX, err);
 	return e < 0 ? e : set_memory(body, cli, err);
 }
 

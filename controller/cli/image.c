@@ -18,6 +18,7 @@ enum { CMDLINE_MAX = 4096 };
 static const struct show_column columns[] = {
 	{"name", "name", SHOW_TEXT},
 	{"revision", "revision", SHOW_TEXT},
+	{"state", "state", SHOW_STATE},
 	{"digest", "digest", SHOW_DIGEST},
 	{"size", "size", SHOW_SIZE},
 	{"stored", "stored", SHOW_SIZE},
@@ -27,10 +28,14 @@ static const struct show_column columns[] = {
 static const struct show_column image_rows[] = {
 	{"Name", "name", SHOW_TEXT},
 	{"Revision", "revision", SHOW_TEXT},
+	{"State", "state", SHOW_STATE},
 	{"Digest", "digest", SHOW_TEXT},
 	{"Size", "size", SHOW_SIZE},
 	{"Stored", "stored", SHOW_SIZE},
 	{"Created", "created", SHOW_TIME},
+	{"Sequence", "publication.sequence", SHOW_TEXT},
+	{"Published", "publication.published", SHOW_TIME},
+	{"Signed by", "publication.key", SHOW_DIGEST},
 };
 
 int image_list(struct cli *cli, struct error **err)
@@ -69,9 +74,13 @@ int image_show(struct cli *cli, struct error **err)
 
 int image_delete(struct cli *cli, struct error **err)
 {
-	auto_free char *path = NULL;
+	auto_free char *path = NULL, *forced = NULL;
 	int e = image_path(cli, &path, err);
-	return e < 0 ? e : client_call(cli->client, "DELETE", path, NULL, NULL, err);
+	if (e < 0)
+		return e;
+	if (cli_value(cli, "force"))
+		forced = xasprintf("%s%cforce=1", path, strchr(path, '?') ? '&' : '?');
+	return client_call(cli->client, "DELETE", forced ? forced : path, NULL, NULL, err);
 }
 
 /* What goes into one import; paths are owned. */
@@ -226,6 +235,8 @@ static int import_source(
 		return e;
 	if (s->cmdline)
 		json_object_set_new(body, "cmdline", json_string(s->cmdline));
+	if (cli_value(cli, "no-publish"))
+		json_object_set_new(body, "draft", json_true());
 	e = client_call(cli->client, "POST", "/images", body, &answer, err);
 	if (e < 0)
 		return e;

@@ -61,6 +61,7 @@ static int show_lab_document(struct cli *cli, const json_t *lab)
 		{"LAN address", "addresses.lan", SHOW_TEXT},
 		{"Uplink address", "addresses.uplink", SHOW_TEXT},
 		{"Cluster network", "cluster_net", SHOW_TEXT},
+		{"Image key", "image_key", SHOW_TEXT},
 		{"Night", "night.state", SHOW_STATE},
 		{"Hand-back", "night.ends", SHOW_TIME},
 		{"PCs", "pcs", SHOW_STATES},

@@ -12,6 +12,7 @@
 #include "controller/store/cluster.h"
 #include "controller/store/image.h"
 #include "controller/store/pc.h"
+#include "controller/store/publish.h"
 #include "controller/store/vm.h"
 #include "lib/clock.h"
 #include "lib/hash.h"
@@ -30,7 +31,9 @@ static int from_request(struct controller *controller, const struct request_clus
 {
 	const char *name = request->image ? request->image : "mpi";
 	struct image image = {0};
-	int r = store_image_get(controller->store, name, 0, &image, err);
+	int r = request->has_revision
+			? store_image_get(controller->store, name, request->revision, &image, err)
+			: store_image_published(controller->store, name, &image, err);
 	if (r < 0) {
 		if (err && *err && !(*err)->field)
 			(*err)->field = xstrdup("image");
@@ -66,9 +69,10 @@ static bool same(const struct cluster *a, const struct cluster *b)
 	       a->state != CLUSTER_CLOSING;
 }
 
-/* 1: the same cluster is there (and in ret_deployed); 0: the name is free now. */
-static int look_for(struct controller *controller, const struct cluster *cluster, struct deployed *ret_deployed,
-	struct error **err)
+/* 1: the same cluster is there (and in ret_deployed); 0: the name is free now. When no revision was named, one that
+ * was begun before another revision was published is the same. */
+static int look_for(struct controller *controller, const struct cluster *cluster, bool any_revision,
+	struct deployed *ret_deployed, struct error **err)
 {
 	struct cluster there = {0};
 	int r = store_cluster_get(controller->store, cluster->name, &there, NULL);
@@ -80,10 +84,11 @@ static int look_for(struct controller *controller, const struct cluster *cluster
 		cluster_done(&there);
 		return store_cluster_delete(controller->store, cluster->name, err);
 	}
-	if (!same(&there, cluster)) {
-		r = error_field(err, -EEXIST, "name", "cluster %s exists (%s, %llu VMs of %s); close it first",
+	if (!same(&there, cluster) || (!any_revision && there.revision != cluster->revision)) {
+		r = error_field(err, -EEXIST, "name",
+			"cluster %s exists (%s, %llu VMs of %s, image %s revision %llu); close it first",
 			there.name, cluster_state_names[there.state], (unsigned long long)there.n,
-			there.owner);
+			there.owner, there.image_name, (unsigned long long)there.revision);
 		cluster_done(&there);
 		return r;
 	}
@@ -172,7 +177,7 @@ int deploy_new(struct controller *controller, const struct request_cluster *requ
 	int r = from_request(controller, request, owner, &cluster, err);
 	if (r < 0)
 		return r;
-	r = look_for(controller, &cluster, &deployed, err);
+	r = look_for(controller, &cluster, !request->has_revision, &deployed, err);
 	if (r == 0) {
 		deployed.cluster = cluster;
 		cluster = (struct cluster){0};

@@ -12,6 +12,7 @@
 #include "controller/store/pc.h"
 #include "controller/store/store.h"
 #include "controller/store/vm.h"
+#include "images/publication.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 
@@ -72,6 +73,7 @@ static int fill_host(struct controller *controller, const struct pc *pc, const s
 	goal->until = xstrdup(clock_format(night->ends, until));
 	goal->chunk_url = xasprintf("http://%s:%u", ip4_format(config->lan_address.address, address),
 		config->boot_port);
+	goal->image_key = xstrdup(publisher_key(controller->publisher));
 	int r = store_vm_list(controller->store, &filter, &vms, err);
 	vec_each (struct vm, vm, &vms)
 		if (r >= 0)

@@ -9,6 +9,7 @@
 
 const char *const pc_state_names[] = {"desktop", "waking", "booting", "host", "hosting", "draining",
 	"returning", "exception", NULL};
+const char *const image_state_names[] = {"draft", "published", "former", NULL};
 const char *const place_policy_names[] = {"spread", "pack", NULL};
 const char *const night_state_names[] = {"planned", "running", "ending", "done", NULL};
 const char *const join_state_names[] = {

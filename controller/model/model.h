@@ -38,12 +38,16 @@ struct pc {
 };
 VEC_OF(pcs, struct pc);
 
+/* DRAFT: never published. PUBLISHED: the one of its name that new clusters get. FORMER: it was. */
+enum image_state { IMAGE_DRAFT, IMAGE_PUBLISHED, IMAGE_FORMER };
+extern const char *const image_state_names[];
 struct image {
 	char *name;
 	uint64_t revision;
 	char *digest;
 	uint64_t size, stored;
 	int64_t created;
+	enum image_state state; /* not looked at by store_image_insert: a new one is a draft */
 };
 VEC_OF(images, struct image);
 

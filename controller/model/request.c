@@ -89,6 +89,8 @@ static const struct json_field cluster_fields[] = {
 		.has_offset = offsetof(struct request_cluster, has_cpus), .min = 1, .max = 256},
 	{.name = "memory_mib", .kind = JSON_KIND_UINT, .offset = offsetof(struct request_cluster, memory_mib),
 		.has_offset = offsetof(struct request_cluster, has_memory_mib), .min = 64, .max = 4 << 20},
+	{.name = "revision", .kind = JSON_KIND_UINT, .offset = offsetof(struct request_cluster, revision),
+		.has_offset = offsetof(struct request_cluster, has_revision), .min = 1, .max = INT32_MAX},
 	FIELD_ENUM(struct request_cluster, policy, false, place_policy_names),
 };
 

@@ -22,8 +22,9 @@ void request_night_done(struct request_night *request);
 struct request_cluster { /* POST /clusters */
 	char *name, *owner, *image, *join; /* NULL: absent */
 	uint64_t n;
-	bool has_cpus, has_memory_mib;
+	bool has_cpus, has_memory_mib, has_revision;
 	uint64_t cpus, memory_mib;
+	uint64_t revision; /* of the image; absent: the published one */
 	int policy; /* enum place_policy */
 };
 int request_cluster_read(const json_t *body, struct request_cluster *ret_request, struct error **err);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Image revisions and imports as rows.
  *
+ * Which revision of a name is the one to use is publish.c's; here it is only told with each row.
+ *
  * A row of image stands for a manifest that is whole in the chunk store; it is written after the
  * manifest, and removed before the chunks are swept, so that no row ever points at nothing. An
  * import is kept as its request: one that the controller was working on when it died is begun anew
@@ -9,6 +11,13 @@
 
 #include "controller/store/store.h"
 #include "lib/clock.h"
+
+/* enum image_state of the row `i`. */
+#define STATE                                                                                      \
+	"(SELECT CASE WHEN revision = i.revision THEN 1 WHEN EXISTS (SELECT 1 FROM publication"    \
+	" WHERE name = i.name AND revision = i.revision) THEN 2 ELSE 0 END FROM publication"       \
+	" WHERE name = i.name ORDER BY sequence DESC LIMIT 1)"
+#define COLUMNS "name, revision, digest, size, stored, created, " STATE
 
 const char *const import_state_names[] = {"running", "done", "failed", NULL};
 
@@ -19,7 +28,8 @@ static struct image read_row(sqlite3_stmt *stmt)
 		.digest = store_text(stmt, 2),
 		.size = (uint64_t)sqlite3_column_int64(stmt, 3),
 		.stored = (uint64_t)sqlite3_column_int64(stmt, 4),
-		.created = sqlite3_column_int64(stmt, 5)};
+		.created = sqlite3_column_int64(stmt, 5),
+		.state = (enum image_state)sqlite3_column_int(stmt, 6)};
 }
 
 int store_image_get(struct store *store, const char *name, uint64_t revision,
@@ -27,8 +37,8 @@ int store_image_get(struct store *store, const char *name, uint64_t revision,
 {
 	sqlite3_stmt *stmt = NULL;
 	int r = store_query(store, &stmt, err,
-		"SELECT name, revision, digest, size, stored, created FROM image"
-		" WHERE name = ?1 AND (?2 = 0 OR revision = ?2) ORDER BY revision DESC LIMIT 1",
+		"SELECT " COLUMNS " FROM image i WHERE name = ?1 AND (?2 = 0 OR revision = ?2)"
+		" ORDER BY " STATE " = 1 DESC, revision DESC LIMIT 1",
 		"si", name, (int64_t)revision);
 	if (r < 0)
 		return r;
@@ -50,9 +60,7 @@ int store_image_by_digest(
 {
 	sqlite3_stmt *stmt = NULL;
 	int r = store_query(store, &stmt, err,
-		"SELECT name, revision, digest, size, stored, created FROM image WHERE digest = ? "
-		"LIMIT 1",
-		"s", digest);
+		"SELECT " COLUMNS " FROM image i WHERE digest = ? LIMIT 1", "s", digest);
 	if (r < 0)
 		return r;
 	r = store_step(store, stmt, err);
@@ -70,8 +78,8 @@ int store_image_list(
 	struct images images = {0};
 	sqlite3_stmt *stmt = NULL;
 	int r = store_query(store, &stmt, err,
-		"SELECT name, revision, digest, size, stored, created FROM image"
-		" WHERE ?1 IS NULL OR name = ?1 ORDER BY name, revision DESC",
+		"SELECT " COLUMNS " FROM image i WHERE ?1 IS NULL OR name = ?1"
+		" ORDER BY name, revision DESC",
 		"s", name);
 	if (r < 0)
 		return r;
@@ -91,7 +99,10 @@ int store_image_next_revision(
 {
 	sqlite3_stmt *stmt = NULL;
 	int r = store_query(store, &stmt, err,
-		"SELECT ifnull(max(revision), 0) + 1 FROM image WHERE name = ?", "s", name);
+		"SELECT ifnull(max(revision), 0) + 1 FROM"
+		" (SELECT revision FROM image WHERE name = ?1"
+		" UNION ALL SELECT revision FROM publication WHERE name = ?1)",
+		"s", name);
 	if (r < 0)
 		return r;
 	r = store_step(store, stmt, err);
@@ -133,7 +144,7 @@ static int check_unused(
 {
 	sqlite3_stmt *stmt = NULL;
 	int r = store_query(store, &stmt, err,
-		"SELECT c.name FROM cluster c JOIN image i ON i.digest = c.image"
+		"SELECT c.name, i.revision FROM cluster c JOIN image i ON i.digest = c.image"
 		" WHERE i.name = ?1 AND (?2 = 0 OR i.revision = ?2) AND c.state NOT IN "
 		"('closed','failed') LIMIT 1",
 		"si", name, (int64_t)revision);
@@ -142,19 +153,35 @@ static int check_unused(
 	r = store_step(store, stmt, err);
 	if (r > 0)
 		r = error_make(err, -EBUSY,
-			"cluster %s uses image %s; it can be removed when the cluster is closed",
-			(const char *)sqlite3_column_text(stmt, 0), name);
+			"cluster %s uses revision %d of image %s; it can be removed when the "
+			"cluster is closed",
+			(const char *)sqlite3_column_text(stmt, 0), sqlite3_column_int(stmt, 1),
+			name);
 	store_finish(store, stmt);
 	return r;
 }
 
-int store_image_delete(struct store *store, const char *name, uint64_t revision, struct error **err)
+/* Revision 0 comes with the published one, if there is any. */
+static int check_unpublished(const struct image *image, bool force, struct error **err)
+{
+	if (image->state != IMAGE_PUBLISHED || force)
+		return 0;
+	return error_make(err, -EBUSY,
+		"revision %d of image %s is published: new clusters are made of it; publish "
+		"another one first, or use --force",
+		(int)image->revision, image->name);
+}
+
+int store_image_delete(
+	struct store *store, const char *name, uint64_t revision, bool force, struct error **err)
 {
 	struct image image = {0};
 	int r = store_image_get(store, name, revision, &image, err);
-	image_done(&image);
 	if (r >= 0)
 		r = check_unused(store, name, revision, err);
+	if (r >= 0)
+		r = check_unpublished(&image, force, err);
+	image_done(&image);
 	if (r >= 0)
 		r = store_begin(store, err);
 	if (r < 0)
@@ -164,8 +191,10 @@ int store_image_delete(struct store *store, const char *name, uint64_t revision,
 		(int64_t)revision);
 	if (r >= 0) {
 		auto_free char *subject = xasprintf("image/%s", name);
-		r = store_event(
-			store, "image.removed", subject, NULL, err, "image %s was removed", name);
+		auto_free char *which =
+			revision ? xasprintf(" revision %d", (int)revision) : xstrdup("");
+		r = store_event(store, "image.removed", subject, NULL, err,
+			"image %s%s was removed", name, which);
 	}
 	return store_end(store, r, err);
 }

@@ -8,7 +8,8 @@
 
 struct store;
 
-/* revision 0: the newest. -ENOENT with a text for people. */
+/* revision 0: the published one, or the newest where none is (store/publish.h has what is to be
+ * used). -ENOENT with a text for people. */
 int store_image_get(struct store *store, const char *name, uint64_t revision,
 	struct image *ret_image, struct error **err);
 int store_image_by_digest(
@@ -16,15 +17,16 @@ int store_image_by_digest(
 /* By name, then newest revision first; name NULL: all. */
 int store_image_list(
 	struct store *store, const char *name, struct images *ret_images, struct error **err);
-/* The revision of the next image of this name: 1 for the first. */
+/* The revision of the next image of this name: 1 for the first, never one that was published. */
 int store_image_next_revision(
 	struct store *store, const char *name, uint64_t *ret_revision, struct error **err);
 /* Events "image.added", "image.removed". Inserting the same name, revision and digest again is
  * success. */
 int store_image_insert(struct store *store, const struct image *image, struct error **err);
-/* revision 0: every revision. -EBUSY while a cluster that is not closed uses one. */
+/* revision 0: every revision. -EBUSY while a cluster that is not closed uses one, and, without
+ * `force`, when the published one is among them. */
 int store_image_delete(
-	struct store *store, const char *name, uint64_t revision, struct error **err);
+	struct store *store, const char *name, uint64_t revision, bool force, struct error **err);
 
 enum import_state { IMPORT_RUNNING, IMPORT_DONE, IMPORT_FAILED };
 extern const char *const import_state_names[];

@@ -10,7 +10,24 @@
 #include "embedded.h"
 #include "lib/util.h"
 
+/* Every act of publishing. A name's newest row is what new clusters get, as long as that revision
+ * is there. Rows stay when images go: neither a sequence nor a revision number is given twice.
+ * Until now the newest revision of a name was the one in use, so that one counts as published. */
+static const char publications[] =
+	"CREATE TABLE publication ("
+	"    name        TEXT NOT NULL,"
+	"    sequence    INTEGER NOT NULL," /* grows within a name */
+	"    revision    INTEGER NOT NULL,"
+	"    digest      TEXT NOT NULL,"    /* SHA-256 of the manifest */
+	"    published   INTEGER NOT NULL," /* when */
+	"    PRIMARY KEY (name, sequence)"
+	") STRICT;"
+	"INSERT INTO publication(name, sequence, revision, digest, published)"
+	"  SELECT name, max(created, 1), revision, digest, created FROM image i"
+	"  WHERE revision = (SELECT max(revision) FROM image WHERE name = i.name);";
+
 const char *const migrations[] = {
 	(const char *)controller_store_schema_sql,
+	publications,
 };
 const size_t n_migrations = ARRAY_LEN(migrations);

@@ -99,7 +99,8 @@ def test_image_goes_in_and_out(lab):
     lab.cli("image", "delete", "tiny", "--revision", 1)
     lab.cli("image", "show", "tiny", "--revision", 1, expect=NOT_FOUND)
     lab.cli("image", "show", "tiny", "--revision", 0, expect=USAGE)
-    lab.cli("image", "delete", "tiny")
+    assert "--force" in lab.cli("image", "delete", "tiny", expect=CONFLICT).stderr
+    lab.cli("image", "delete", "tiny", "--force")
     assert lab.cli("image", "list").stdout == ""
 
 

@@ -42,7 +42,8 @@ static struct proto_goal goal_of(unsigned n_vms)
 		.lease_s = 60,
 		.until = xstrdup("2026-11-21T06:00:00Z"),
 		.grace_s = 60,
-		.chunk_url = xstrdup("http://10.71.0.1:8080")};
+		.chunk_url = xstrdup("http://10.71.0.1:8080"),
+		.image_key = xstrdup(digest)};
 
 	vec_push(&goal.images, ((struct proto_image){xstrdup("mpi"), 3, xstrdup(digest)}));
 	for (unsigned i = 1; i <= n_vms; i++)
@@ -140,7 +141,7 @@ static void test_report(void **state)
 
 	(void)state;
 	mac_parse("52:54:00:00:00:01", &report.facts.mac);
-	vec_push(&report.images, ((struct proto_image_seen){xstrdup(digest), 5, 10}));
+	vec_push(&report.images, ((struct proto_image_seen){xstrdup(digest), 5, 10, xstrdup("cut off")}));
 	vec_push(&report.vms,
 		((struct proto_vm_seen){xstrdup("a-001"), VM_FAILED, xstrdup("no memory"), 0}));
 	vec_push(&report.vms, ((struct proto_vm_seen){xstrdup("a-002"), VM_READY, NULL, 900}));

@@ -313,9 +313,9 @@ static void test_image_lab_token(void **state)
 	assert_int_equal(store_image_next_revision(store, "mpi", &next, NULL), 0);
 	assert_int_equal(next, 2);
 	add_cluster(store, "alice");
-	assert_int_equal(store_image_delete(store, "mpi", 0, NULL), -EBUSY);
+	assert_int_equal(store_image_delete(store, "mpi", 0, false, NULL), -EBUSY);
 	assert_int_equal(store_cluster_set_state(store, "alice", CLUSTER_CLOSED, NULL, NULL), 0);
-	assert_int_equal(store_image_delete(store, "mpi", 0, NULL), 0);
+	assert_int_equal(store_image_delete(store, "mpi", 0, false, NULL), 0);
 
 	struct lab lab = {
 		.name = "south", .url = "https://10.70.0.2:8443", .ca_pem = "x", .token = "y"};
