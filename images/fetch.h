@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Bringing an image from a chunk server to a host, verified and ready to start VMs from:
- *
- *   DIR/DIGEST/manifest     its text
- *   DIR/DIGEST/disk.raw     the base of all overlays: sparse, read-only (0444)
- *   DIR/DIGEST/kernel, initrd, cmdline    when the image has them
- *   DIR/DIGEST/complete     written last; an image without it must not be used */
+/* Bringing an image from a chunk server to a host, verified and ready to start VMs from: into the
+ * folder of images/held.h, beside whatever else puts chunks there. */
 #ifndef IMAGES_FETCH_H
 #define IMAGES_FETCH_H
 
@@ -14,7 +10,8 @@
 #include "lib/httpc.h"
 
 struct fetch {
-	const char *base;   /* "http://10.71.0.1:8080": + "/manifests/DIGEST", "/chunks/DIGEST" */
+	const char *base;   /* "http://10.71.0.1:8080": + "/manifests/DIGEST", "/chunks/DIGEST" and,
+			       when it has one, "/traces/DIGEST" */
 	const char *digest; /* of the manifest, 64 hex digits, from a trusted source (the goal) */
 	const char *dir;    /* where images are held; made when missing */
 	const struct httpc_trust *trust; /* NULL: plain HTTP */
@@ -30,18 +27,20 @@ struct fetch {
 
 struct fetch_result {
 	uint64_t total;	   /* bytes of data the image has */
-	uint64_t reused;   /* of these, found in place from an earlier try */
+	uint64_t reused;   /* of these, found in place at the beginning */
 	uint64_t received; /* compressed bytes of chunks that came over the wire */
 	unsigned wrong;	   /* chunks that failed verification and were asked for again */
 };
 
-/* Blocks until the image is whole (0) or cannot be had now: worker threads only. What was fetched
- * stays and is verified and used by the next try. -EBADMSG: the source sent wrong data three times
- * and must not be asked again; -EBUSY: another fetch of this image is running; -ECANCELED; else the
- * transport's error. */
+/* Blocks until the image is whole (0) or cannot be had now: worker threads only. Brings first what
+ * readers wait for, then kernel and initrd, then the disk in the order of the boot trace, then the
+ * rest. What was fetched stays and is used by the next try. Under a limit that is smaller than the
+ * image (held_set_limit) it is full rather than whole at the end. -EBADMSG: the source sent wrong
+ * data three times and must not be asked again; -EBUSY: another fetch of this image is running;
+ * -ECANCELED; else the transport's error. */
 int fetch_image(const struct fetch *job, struct fetch_result *ret_result, struct error **err);
 
-/* Is the image whole in `dir`? Any digest text is safe to ask for. */
+/* Is the image whole in `dir` (held_is_complete)? Any digest text is safe to ask for. */
 bool fetch_is_complete(const char *dir, const char *digest);
 
 /* DIR/DIGEST/FILE, whether it exists or not; caller frees. */

@@ -438,6 +438,25 @@ def test_half_a_chunk_in_place_is_not_believed(stored, disk, tmp_path, left):
     assert digest_of(tmp_path / digest / "disk.raw") == digest_of(disk)
 
 
+def test_a_boot_trace_says_what_comes_first(stored, disk, tmp_path):
+    store, digest = stored
+    chunks = json.loads((store / "manifests" / digest).read_text())["parts"]["disk"]["chunks"]
+    trace = [13, 12, 16, 10, 9, 8]
+    (store / "traces").mkdir()
+    try:
+        (store / "traces" / digest).write_text("".join(f"{n}\n" for n in trace))
+        with Server(store) as server:
+            assert fetch(server, digest, tmp_path)[0] == "ok"
+            first = [path[8:] for path in server.chunks()[:3]]  # four are asked for at once
+        assert set(first) <= {chunks[n] for n in trace}
+        (store / "traces" / digest).write_text("13\nnonsense\n")
+        with Server(store) as server:
+            assert fetch(server, digest, tmp_path / "again")[0] == "ok"
+        assert digest_of(tmp_path / "again" / digest / "disk.raw") == digest_of(disk)
+    finally:
+        shutil.rmtree(store / "traces")
+
+
 def flip(body: bytes) -> bytes:
     middle = len(body) // 2
     return body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1:]
