@@ -7,6 +7,7 @@
  */
 #include "boot/hostd/work.h"
 
+#include "boot/hostd/publication.h"
 #include "lib/clock.h"
 
 struct work {
@@ -14,7 +15,9 @@ struct work {
 	char *subject;
 	const struct vm_place *place;
 	struct proto_vm vm; /* MAKE */
-	char *url;	    /* FETCH */
+	char *url;	    /* FETCH, with key, name and revision of the image */
+	char *key, *name;
+	uint64_t revision;
 	struct hold_progress *progress;
 	work_fn *fn;
 	void *arg;
@@ -23,13 +26,27 @@ struct work {
 	struct error *err;
 };
 
+/* No byte of an image is asked for before the controller's word for it was read. */
+static int fetch(struct work *w)
+{
+	const struct publication_wanted wanted = {.image_dir = w->place->image_dir,
+		.url = w->url,
+		.key = w->key,
+		.name = w->name,
+		.digest = w->subject,
+		.revision = w->revision};
+	int r = publication_check(&wanted, &w->err);
+	return r < 0 ? r
+		     : hold_fetch(w->place->image_dir, w->url, w->subject, w->progress, &w->err);
+}
+
 static void run(void *arg)
 {
 	struct work *w = arg;
 	w->began_ms = clock_mono_ms();
 	switch (w->kind) {
 	case STEP_FETCH_IMAGE:
-		w->rc = hold_fetch(w->place->image_dir, w->url, w->subject, w->progress, &w->err);
+		w->rc = fetch(w);
 		break;
 	case STEP_DROP_IMAGE:
 		w->rc = hold_drop(w->place->image_dir, w->subject, &w->err);
@@ -66,6 +83,8 @@ static void done(void *arg)
 	free_vm(&w->vm);
 	free(w->subject);
 	free(w->url);
+	free(w->key);
+	free(w->name);
 	error_free(w->err);
 	free(w);
 }
@@ -76,6 +95,18 @@ static void copy_vm(struct proto_vm *to, const struct proto_vm *from)
 	to->id = xstrdup(from->id);
 	to->image = xstrdup(from->image);
 	proto_context_copy(&to->context, &from->context);
+}
+
+static void copy_image(struct work *w, const struct proto_goal *goal)
+{
+	w->url = xstrdup(goal->chunk_url);
+	w->key = xstrdup(goal->image_key);
+	vec_each (const struct proto_image, image, &goal->images) {
+		if (strcmp(image->digest, w->subject) != 0)
+			continue;
+		w->name = xstrdup(image->name);
+		w->revision = image->revision;
+	}
 }
 
 void work_start(struct loop *loop, const struct vm_place *place, const struct proto_goal *goal,
@@ -92,7 +123,7 @@ void work_start(struct loop *loop, const struct vm_place *place, const struct pr
 	if (step->kind == STEP_MAKE_VM)
 		copy_vm(&w->vm, goal_vm(goal, step->subject));
 	if (step->kind == STEP_FETCH_IMAGE)
-		w->url = xstrdup(goal->chunk_url);
+		copy_image(w, goal);
 	loop_work(loop, run, done, w);
 }
 
