@@ -87,6 +87,11 @@ static void add_kernel(struct buf *b, const struct ipxe_boot *boot)
 	buf_addf(b, " nightclass.ca=sha256:%s nightclass.root=", boot->ca_sha256);
 	add_url(b, &boot->server, "/boot/files/host.squashfs");
 	buf_addf(b, " nightclass.root.sha256=%s", boot->root_sha256);
+	if (boot->scratch_label) {
+		buf_addf(b, " nightclass.scratch=%s nightclass.disks=", boot->scratch_label);
+		add_url(b, &boot->server, "/boot/files/disks.squashfs");
+		buf_addf(b, " nightclass.disks.sha256=%s", boot->disks_sha256);
+	}
 	if (boot->backstop_s)
 		buf_addf(b, " nightclass.backstop=%u", boot->backstop_s);
 	buf_adds(b, " console=tty0 console=ttyS0 quiet panic=10 || goto failed\n");
@@ -152,6 +157,13 @@ static int check(const struct ipxe_boot *boot, struct error **err)
 	if (!boot->root_sha256 || !sha256_hex_ok(boot->root_sha256))
 		return error_field(
 			err, -EINVAL, "root_sha256", "the host image's digest %s", digest);
+	if (!boot->scratch_label)
+		return 0;
+	if (!name_ok(boot->scratch_label))
+		return error_field(err, -EINVAL, "scratch_label", "the label is not a host name");
+	if (!boot->disks_sha256 || !sha256_hex_ok(boot->disks_sha256))
+		return error_field(
+			err, -EINVAL, "disks_sha256", "the digest of the disk drivers %s", digest);
 	return 0;
 }
 

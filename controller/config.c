@@ -66,6 +66,27 @@ static int set_connections(const char *value, void *out, struct error **err)
 	return 0;
 }
 
+/* What ext4 has room for, and what needs no quoting on a kernel's command line. */
+static int set_label(const char *value, void *out, struct error **err)
+{
+	if (!name_ok(value) || strlen(value) > 16)
+		return error_make(err, -EINVAL,
+			"\"%s\" is no label: 1 to 16 letters, digits and dashes, as ext4 has them", value);
+	return set_text(out, value);
+}
+
+static int set_preload(const char *value, void *out, struct error **err)
+{
+	auto_free char *copy = xstrdup(value);
+	char *rest = copy, *word = NULL;
+	bool none = strcmp(value, "none") == 0;
+	while ((word = strsep(&rest, ", ")))
+		if (*word && (!name_ok(word) || (strcmp(word, "none") == 0 && !none)))
+			return error_make(err, -EINVAL,
+				"\"%s\" is no name of an image; write names and recent, or none alone", word);
+	return set_text(out, value);
+}
+
 #define KEY(sect, name, setter, member, req, def, text)                                            \
 	{                                                                                          \
 		.section = (sect), .key = (name), .set = (setter),                                 \
@@ -85,6 +106,11 @@ const struct conf_key config_keys[] = {
 		"pool from which clusters and joins take subnets; the same in all labs"),
 	LAB("desktop_probe", set_probe, desktop_probe, false, "ping",
 		"how a desktop shows that it is back: ping, tcp:PORT, agent or none"),
+	LAB("scratch_label", set_label, scratch_label, false, NULL,
+		"label of an ext4 partition on the PCs' own disks that may keep images; without it "
+		"no disk is ever looked at"),
+	LAB("preload", set_preload, preload, false, "recent",
+		"images that idle hosts fetch ahead: names, recent, or none"),
 	SELF(state_dir, conf_set_path, "/var/lib/nightclass", "database, keys, images, uploads"),
 	SELF(boot_dir, conf_set_path, NULL, "host image files; state_dir/boot without it"),
 	SELF(api_port, conf_set_port, "8443", "HTTPS port of API, page and agents"),
@@ -129,6 +155,8 @@ void config_done(struct config *config)
 {
 	free(config->lab);
 	free(config->desktop_probe);
+	free(config->scratch_label);
+	free(config->preload);
 	free(config->state_dir);
 	free(config->boot_dir);
 	free(config->netd_socket);

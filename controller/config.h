@@ -13,6 +13,8 @@ struct config {
 	struct ip4 uplink_address;    /* towards other lab servers; host 0: none, no joins */
 	struct prefix4 cluster_net;   /* pool of cluster subnets, the same in all labs */
 	char *desktop_probe;	      /* "ping", "tcp:PORT", "agent", "none" */
+	char *scratch_label;	      /* of the file system lent on the PCs' own disks; NULL: none, ever */
+	char *preload;		      /* plan/preload.h: names, "recent", or "none" */
 	char *state_dir, *boot_dir, *netd_socket, *log_level;
 	char *listen;		      /* addresses, comma-separated */
 	uint16_t api_port, boot_port;

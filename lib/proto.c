@@ -129,6 +129,8 @@ static const struct json_field report_fields[] = {
 	OBJECTS(struct proto_report, vms, struct proto_vm_seen, vm_seen_fields, VMS_MAX),
 	FIELD_MAX(struct proto_report, problem, JSON_KIND_STRING, false, 512),
 	FIELD(struct proto_report, load_permille, JSON_KIND_UINT, false),
+	FIELD(struct proto_report, scratch_mib, JSON_KIND_UINT, false),
+	FIELD_MAX(struct proto_report, scratch, JSON_KIND_STRING, false, 512),
 };
 
 /* Bytes -> object of our version. */

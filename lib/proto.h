@@ -105,6 +105,8 @@ struct proto_report {
 	struct proto_vms_seen vms;
 	char *problem;	 /* what hinders this host as a whole, or NULL */
 	uint64_t load_permille; /* one-minute load average * 1000 */
+	uint64_t scratch_mib;   /* what its scratch partition gives for images; 0: it uses none */
+	char *scratch;          /* why it uses none although it was told to, one line; else NULL */
 };
 
 int proto_goal_read(const char *bytes, size_t len, struct proto_goal *ret_goal, struct error **err);

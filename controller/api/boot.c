@@ -76,12 +76,38 @@ static uint32_t backstop(struct controller *controller, const char *name)
 	return (uint32_t)(left + BACKSTOP_SLACK_S);
 }
 
-/* Fills the host part; 1 done, 0 wait, or LOCAL with a reason. */
-static int host_script(
+struct digests {
+	char root[SHA256_TEXT], disks[SHA256_TEXT];
+};
+
+/* The disk drivers, for a lab that lends a partition. A host without them is still a host. */
+static int scratch_part(
 	const struct api_request *request, struct ipxe_boot *boot, char digest[SHA256_TEXT])
 {
+	const char *label = request->controller->config.scratch_label;
 	auto_error struct error *err = NULL;
+	int r = label ? bootfiles_digest(
+				request->controller->bootfiles, "disks.squashfs", digest, &err)
+		      : -ENOENT;
+	if (r > 0) {
+		boot->scratch_label = label;
+		boot->disks_sha256 = digest;
+	} else if (label && r < 0) {
+		log_warning("boot: %s: scratch partitions stay unused", error_text(err, r));
+	}
+	return r == 0 && !request->waited ? 0 : 1;
+}
+
+/* Fills the host part; 1 done, 0 wait, or LOCAL with a reason. */
+static int host_script(
+	const struct api_request *request, struct ipxe_boot *boot, struct digests *digests)
+{
+	auto_error struct error *err = NULL;
+	int scratch = scratch_part(request, boot, digests->disks);
+	char *digest = digests->root;
 	int r = bootfiles_digest(request->controller->bootfiles, "host.squashfs", digest, &err);
+	if (r > 0 && scratch == 0)
+		return 0;
 	if (r > 0) {
 		boot->ca_sha256 = pki_ca_digest(request->controller->pki);
 		boot->root_sha256 = digest;
@@ -98,7 +124,7 @@ static int host_script(
 }
 
 static int choose(const struct api_request *request, const struct pc *pc, struct ipxe_boot *boot,
-	char digest[SHA256_TEXT])
+	struct digests *digests)
 {
 	boot->name = pc->name;
 	boot->kind = IPXE_LOCAL;
@@ -111,7 +137,7 @@ static int choose(const struct api_request *request, const struct pc *pc, struct
 	switch (drive_booted(request->controller, pc->name, &turn)) {
 	case DRIVE_BOOT_HOST:
 		boot->kind = IPXE_HOST;
-		return host_script(request, boot, digest);
+		return host_script(request, boot, digests);
 	case DRIVE_BOOT_WAIT:
 		boot->kind = IPXE_WAIT;
 		boot->ahead = turn.ahead;
@@ -128,7 +154,8 @@ static int script_get(
 	const struct api_request *request, struct api_answer *ret_answer, struct error **err)
 {
 	const char *text = api_query(request, "mac");
-	char digest[SHA256_TEXT], mac_text[MAC_TEXT], address[IP4_TEXT];
+	char mac_text[MAC_TEXT], address[IP4_TEXT];
+	struct digests digests;
 	struct ipxe_boot boot = {
 		.kind = IPXE_REFUSE, .server = server_of(&request->controller->config)};
 	struct pc pc = {0};
@@ -142,7 +169,7 @@ static int script_get(
 		boot.reason = "This PC is not known to the lab server.";
 		r = 1;
 	} else if (r >= 0) {
-		r = choose(request, &pc, &boot, digest);
+		r = choose(request, &pc, &boot, &digests);
 	}
 	if (r == 0) {
 		ret_answer->wait_topic = xstrdup("boot/files");

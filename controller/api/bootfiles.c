@@ -11,7 +11,8 @@
 #include "controller/api/http.h"
 #include "lib/log.h"
 
-static const char *const names[] = {"vmlinuz", "initrd.img", "host.squashfs", "local.efi"};
+static const char *const names[] = {"vmlinuz", "initrd.img", "host.squashfs", "disks.squashfs",
+	"local.efi"};
 
 struct known {
 	struct stat seen; /* of the digest */

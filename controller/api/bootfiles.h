@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The files of the host image (vmlinuz, initrd.img, host.squashfs) and their digests. */
+/* The files of the host image (vmlinuz, initrd.img, host.squashfs, disks.squashfs) and their digests. */
 #ifndef CONTROLLER_API_BOOTFILES_H
 #define CONTROLLER_API_BOOTFILES_H
 

@@ -68,6 +68,15 @@ static int may_act_for(const struct api_request *request, const char *owner, str
 	return error_field(err, -EPERM, "owner", "This token acts for %s, not for %s.", request->who.name, owner);
 }
 
+/* A plan says of each VM whether its PC has the image already. */
+static void show_holders(const struct vms *vms, json_t *body)
+{
+	const json_t *rows = json_object_get(body, "vms");
+	for (size_t i = 0; i < vms->n; i++)
+		json_object_set_new(json_array_get(rows, i), "image_there",
+			json_boolean(vms->at[i].planned_on_holder));
+}
+
 static int clusters_post(const struct api_request *request, struct api_answer *ret_answer, struct error **err)
 {
 	struct controller *controller = request->controller;
@@ -95,6 +104,8 @@ static int clusters_post(const struct api_request *request, struct api_answer *r
 	if (ret_answer->status == 201)
 		ret_answer->location = xasprintf("/api/v1/clusters/%s", deployed.cluster.name);
 	ret_answer->body = present_cluster(controller, &deployed.cluster, &deployed.vms);
+	if (dry && !deployed.known)
+		show_holders(&deployed.vms, ret_answer->body);
 	deployed_done(&deployed);
 	return 0;
 }

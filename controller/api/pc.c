@@ -10,6 +10,7 @@
 #include "controller/api/present.h"
 #include "controller/drive/drive.h"
 #include "controller/store/enrolment.h"
+#include "controller/store/kept.h"
 #include "controller/store/pc.h"
 #include "controller/store/vm.h"
 
@@ -38,6 +39,29 @@ static json_t *present_boot(struct controller *controller, const char *name)
 		(int)place->slot, "ahead", (int)ahead, "since", present_time(place->since), "text", text);
 }
 
+/* Its scratch partition as its host last told: how much, or why not; null when it told nothing. */
+static json_t *present_scratch(const struct proto_report *report)
+{
+	if (report->scratch_mib == 0 && !report->scratch)
+		return json_null();
+	auto_free char *text = report->scratch ? xasprintf("unused: %s", report->scratch)
+					       : xasprintf("%llu MiB for images",
+							 (unsigned long long)report->scratch_mib);
+	return json_pack("{s:I, s:s?, s:s}", "mib", (json_int_t)report->scratch_mib, "trouble",
+		report->scratch, "text", text);
+}
+
+static json_t *present_kept(struct controller *controller, const char *pc)
+{
+	struct strings digests = {0};
+	json_t *kept = json_array();
+	if (store_kept_list(controller->store, pc, &digests, NULL) >= 0)
+		vec_each (char *, digest, &digests)
+			json_array_append_new(kept, json_string(*digest));
+	strings_done(&digests);
+	return kept;
+}
+
 static int present_pc(
 	struct controller *controller, const struct pc *pc, json_t **ret_pc, struct error **err)
 {
@@ -55,6 +79,7 @@ static int present_pc(
 	vms_done(&vms);
 	bool reported = store_pc_report(controller->store, pc->name, &report, NULL) == 0;
 	json_t *images = reported ? present_images(&report) : json_array();
+	json_t *scratch = reported ? present_scratch(&report) : json_null();
 	if (reported)
 		proto_report_done(&report);
 	*ret_pc =
@@ -66,6 +91,8 @@ static int present_pc(
 			pc->has_facts ? proto_facts_write(&pc->facts) : json_null(), "images",
 			images, "reported_at", present_time(pc->reported_at), "desktop_at",
 			present_time(pc->desktop_at), "vms", ids);
+	json_object_set_new(*ret_pc, "scratch", scratch);
+	json_object_set_new(*ret_pc, "kept", present_kept(controller, pc->name));
 	json_object_set_new(*ret_pc, "boot", present_boot(controller, pc->name));
 	return 0;
 }

@@ -54,6 +54,7 @@ static int show_cluster(struct cli *cli, const json_t *cluster)
 		{"MAC", "mac", SHOW_TEXT},
 		{"lab", "lab", SHOW_TEXT},
 		{"PC", "pc", SHOW_TEXT},
+		{"image there", "image_there", SHOW_TEXT},
 		{"ready in", "ready_ms", SHOW_MS},
 		{"reason", "reason", SHOW_TEXT},
 	};

@@ -140,8 +140,8 @@ static const struct show_column pc_columns[] = {
 	{"name", "name", SHOW_TEXT},
 	{"state", "state", SHOW_STATE},
 	{"since", "since", SHOW_AGE},
-	{"address", "address", SHOW_TEXT},
 	{"boot", "boot.text", SHOW_TEXT},
+	{"address", "address", SHOW_TEXT},
 	{"mac", "mac", SHOW_TEXT},
 	{"firmware", "facts.firmware", SHOW_TEXT},
 	{"VMs", "vms", SHOW_NAMES},
@@ -196,8 +196,8 @@ int pc_show(struct cli *cli, struct error **err)
 		{"Seat", "seat", SHOW_TEXT},
 		{"State", "state", SHOW_STATE},
 		{"Since", "since", SHOW_AGE},
-		{"Deadline", "deadline", SHOW_AGE},
 		{"Boot", "boot.text", SHOW_TEXT},
+		{"Deadline", "deadline", SHOW_AGE},
 		{"Reason", "reason", SHOW_TEXT},
 		{"MAC", "mac", SHOW_TEXT},
 		{"Address", "address", SHOW_TEXT},
@@ -209,6 +209,8 @@ int pc_show(struct cli *cli, struct error **err)
 		{"Memory, MiB", "facts.memory_mib", SHOW_TEXT},
 		{"KVM", "facts.kvm", SHOW_TEXT},
 		{"Boot time", "facts.boot_ms", SHOW_MS},
+		{"Scratch", "scratch.text", SHOW_TEXT},
+		{"Images kept", "kept", SHOW_COUNT},
 		{"VMs", "vms", SHOW_NAMES},
 	};
 	static const struct show_column images[] = {

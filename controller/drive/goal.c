@@ -7,6 +7,7 @@
  * says that it has worked on the newest goal; before that, silence is not absence. */
 #include "controller/drive/pcs.h"
 
+#include "controller/drive/preload.h"
 #include "controller/store/cluster.h"
 #include "controller/store/night.h"
 #include "controller/store/pc.h"
@@ -79,6 +80,8 @@ static int fill_host(struct controller *controller, const struct pc *pc, const s
 		if (r >= 0)
 			r = add_vm(controller, goal, vm, err);
 	vms_done(&vms);
+	if (r >= 0)
+		r = preload_goal(controller, pc, goal, err);
 	return r;
 }
 
@@ -171,14 +174,20 @@ int drive_report(struct controller *controller, const char *name, const struct p
 	struct error **err)
 {
 	struct store *store = controller->store;
+	struct proto_report before = {0};
 	struct pc pc = {0};
 	int r = store_begin(store, err);
 	if (r < 0)
 		return r;
+	bool again = store_pc_report(store, name, &before, NULL) >= 0;
 	r = store_pc_get(store, name, &pc, err);
 	if (r >= 0)
 		r = store_pc_set_report(store, name, report, err);
 	bool news = r > 0;
+	if (news)
+		r = preload_reported(controller, name, again ? &before : NULL, report, err);
+	if (again)
+		proto_report_done(&before);
 	if (r >= 0)
 		r = follow(controller, &pc, report, err);
 	if (r >= 0)

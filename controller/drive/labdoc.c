@@ -12,6 +12,7 @@
 #include "controller/store/cluster.h"
 #include "controller/store/image.h"
 #include "controller/store/join.h"
+#include "controller/store/kept.h"
 #include "controller/store/lab.h"
 #include "controller/store/night.h"
 #include "controller/store/pc.h"
@@ -47,14 +48,20 @@ static int promised_on(struct controller *controller, const char *pc, const stru
 	return r;
 }
 
+/* What it reports as whole, and what it keeps on its disk and is perhaps still verifying. */
 static void held_images(struct controller *controller, const char *pc, struct strings *images)
 {
 	struct proto_report report = {0};
-	if (store_pc_report(controller->store, pc, &report, NULL) < 0)
+	if (store_kept_list(controller->store, pc, images, NULL) < 0 ||
+		store_pc_report(controller->store, pc, &report, NULL) < 0)
 		return;
-	vec_each (struct proto_image_seen, image, &report.images)
-		if (image->total > 0 && image->have == image->total)
+	vec_each (struct proto_image_seen, image, &report.images) {
+		bool listed = image->total == 0 || image->have < image->total;
+		for (size_t i = 0; i < images->n; i++)
+			listed = listed || strcmp(images->at[i], image->digest) == 0;
+		if (!listed)
 			vec_push(images, xstrdup(image->digest));
+	}
 	proto_report_done(&report);
 }
 

@@ -11,6 +11,7 @@
 #include "controller/drive/pcs.h"
 
 #include "controller/drive/netd.h"
+#include "controller/drive/preload.h"
 #include "controller/drive/probe.h"
 #include "controller/drive/report.h"
 #include "controller/plan/night.h"
@@ -156,15 +157,22 @@ static void wake(struct look *look)
 static void wake_some(struct drive *drive, const struct looks *to_wake)
 {
 	struct admit_wakes due = {0};
+	struct images wishes = {0};
 	int64_t second = clock_wall();
 	if (second != drive->wake_second)
 		drive->wakes = 0;
 	drive->wake_second = second;
+	if (to_wake->n > 0 && preload_wishes(drive->controller, &wishes, NULL) < 0)
+		wishes = (struct images){0};
 	for (size_t i = 0; i < to_wake->n; i++) {
-		const struct pc_memory *memory = pc_memory(drive, to_wake->at[i].pc->name);
-		vec_push(&due, ((struct admit_wake){
-				       .pc = i, .wakes = memory->wakes, .waked_at = memory->waked_at}));
+		const char *name = to_wake->at[i].pc->name;
+		const struct pc_memory *memory = pc_memory(drive, name);
+		vec_push(&due, ((struct admit_wake){.pc = i,
+				       .wakes = memory->wakes,
+				       .waked_at = memory->waked_at,
+				       .holds = preload_kept(drive->controller, name, &wishes)}));
 	}
+	images_done(&wishes);
 	size_t slots = drive->controller->config.boot_slots;
 	plan_wakes(&due, slots > drive->wakes ? slots - drive->wakes : 0);
 	vec_each (struct admit_wake, one, &due)

@@ -121,6 +121,7 @@ struct vm {
 	char *reason;
 	int64_t ready_at;
 	uint64_t ready_ms;
+	bool planned_on_holder; /* of a plan only, not kept: its PC has the image already */
 };
 VEC_OF(vms, struct vm);
 

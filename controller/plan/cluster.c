@@ -38,6 +38,7 @@ static int add_vm(const struct cluster *cluster, const struct join *net, const s
 	vm->number = number;
 	vm->lab = xstrdup(on->lab);
 	vm->pc = xstrdup(on->pc);
+	vm->planned_on_holder = on->holds;
 	vm->mac = plan_mac(on->lab, cluster->name, number, taken);
 	vm->ip = ip;
 	vm->context = xstrdup("");

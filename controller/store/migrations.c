@@ -26,8 +26,18 @@ static const char publications[] =
 	"  SELECT name, max(created, 1), revision, digest, created FROM image i"
 	"  WHERE revision = (SELECT max(revision) FROM image WHERE name = i.name);";
 
+/* Images on the PCs' own disks, kept over the day in the partition that the lab lends. */
+static const char kept[] =
+	"CREATE TABLE kept ("
+	"    pc          TEXT NOT NULL REFERENCES pc(name) ON DELETE CASCADE,"
+	"    digest      TEXT NOT NULL,"    /* SHA-256 of the manifest */
+	"    seen        INTEGER NOT NULL," /* when it last told so */
+	"    PRIMARY KEY (pc, digest)"
+	") STRICT;";
+
 const char *const migrations[] = {
 	(const char *)controller_store_schema_sql,
 	publications,
+	kept,
 };
 const size_t n_migrations = ARRAY_LEN(migrations);

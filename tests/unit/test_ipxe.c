@@ -80,6 +80,9 @@ static void test_host(void **state)
 	check_golden(&boot, "host.ipxe");
 	boot.backstop_s = 0;
 	check_golden(&boot, "host-no-backstop.ipxe");
+	boot.scratch_label = "night-scratch";
+	boot.disks_sha256 = CA;
+	check_golden(&boot, "host-scratch.ipxe");
 }
 
 static void test_local(void **state)
@@ -161,6 +164,30 @@ static void test_bad_members(void **state)
 	}
 }
 
+static void test_bad_scratch(void **state)
+{
+	static const struct {
+		const char *label, *digest, *field;
+	} bad[] = {
+		{"a b", CA, "scratch_label"},
+		{"x init=/bin/sh", CA, "scratch_label"},
+		{"night", NULL, "disks_sha256"},
+		{"night", "abc", "disks_sha256"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		struct ipxe_boot boot = host();
+		auto_error struct error *err = NULL;
+		char *text = NULL;
+
+		boot.scratch_label = bad[i].label;
+		boot.disks_sha256 = bad[i].digest;
+		assert_int_equal(ipxe_script(&boot, &text, &err), -EINVAL);
+		assert_string_equal(err->field, bad[i].field);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -170,6 +197,7 @@ int main(void)
 		cmocka_unit_test(test_wait),
 		cmocka_unit_test(test_refuse),
 		cmocka_unit_test(test_bad_members),
+		cmocka_unit_test(test_bad_scratch),
 	};
 
 	return cmocka_run_group_tests_name("ipxe", tests, NULL, NULL);

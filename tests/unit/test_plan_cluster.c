@@ -11,7 +11,7 @@
 #include "lib/spawn.h"
 
 static struct join_member members[2] = {{.lab = (char *)"n"}, {.lab = (char *)"s"}};
-static struct place_pc hosts[] = {{"n", "pc1", 2, 4096, false}, {"s", "pc1", 2, 4096, false}};
+static struct place_pc hosts[] = {{"n", "pc1", 2, 4096, true}, {"s", "pc1", 2, 4096, false}};
 static const struct place_pcs pcs = {hosts, 2, 2};
 static struct cluster cluster = {.name = (char *)"alice", .image = (char *)
 	"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", .n = 3, .cpus = 1, .memory_mib = 256,
@@ -41,6 +41,7 @@ static void test_addresses(void **state)
 		auto_free char *got =
 			xasprintf("%s %s %s", vms.at[i].id, vms.at[i].lab, prefix4_format(vms.at[i].ip, ip));
 		assert_string_equal(got, want[i]);
+		assert_int_equal(vms.at[i].planned_on_holder, strcmp(vms.at[i].lab, "n") == 0);
 		assert_memory_equal(vms.at[i].mac.b, "\x52\x4e\x43", 3);
 	}
 	/* The same again beside them: every address is another one. */
