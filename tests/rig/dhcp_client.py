@@ -109,8 +109,13 @@ class DhcpClient:
         return answers
 
     def _ask(self, message: bytes, wait: float, first: bool) -> list[Answer]:
-        self.socket.sendto(message, ("255.255.255.255", 67))
-        return self._collect(self.socket, wait, first)
+        """All answers of `wait` seconds to one message; or the first, the message sent again each second as every
+        client does (RFC 2131, 4.1): a kernel under load drops a frame now and then."""
+        end, answers = time.monotonic() + wait, []
+        while not answers and (left := end - time.monotonic()) > 0:
+            self.socket.sendto(message, ("255.255.255.255", 67))
+            answers = self._collect(self.socket, min(left, 1) if first else wait, first)
+        return answers
 
     def offers(self, arch=None, ipxe=False, wait: float = 1.0) -> list[Answer]:
         """Every answer of every server to one DISCOVER."""

@@ -545,6 +545,7 @@ def test_unknown_pc_gets_nothing_or_the_small_range_but_never_a_boot_answer(rig)
     assert nobody.discover(arch=0, wait=1.5) is None
     guest = DhcpClient(ranged.station("x", STRANGER), STRANGER)
     offer = guest.discover(arch=0)
+    assert offer, ranged.daemon.tail(60)
     assert re.match(r"10\.71\.2\.2(0\d|10)$", offer.address) and offer.file == ""
     assert guest.discover(arch=7, ipxe=True).file == ""
     known = DhcpClient(ranged.station("pc1", PC1), PC1)

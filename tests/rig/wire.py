@@ -3,6 +3,8 @@
 import json
 import subprocess
 
+from tests.rig.wait import until
+
 
 def run(*argv: str, check: bool = True, timeout: float = 60, **kwargs) -> subprocess.CompletedProcess:
     """Runs a command to its end with its output captured; a failure shows the output."""
@@ -63,6 +65,12 @@ class Namespace:
         if bridge:
             other.ip("link", "set", other_end, "master", bridge)
         other.ip("link", "set", other_end, "up")
+        if bridge:  # the kernel opens a port some time after its carrier: a frame sent before that is lost
+            until(lambda: other.port_state(other_end) == "forwarding", 20, f"port {other_end} of {bridge} to forward", 0.02)
+
+    def port_state(self, port: str) -> str:
+        """Of a bridge's port: "disabled", "forwarding", ..."""
+        return self.ip_json("-d", "link", "show", "dev", port)[0]["linkinfo"]["info_slave_data"]["state"]
 
     def delete(self) -> None:
         if self.name:
