@@ -22,7 +22,7 @@
 
 #include "images/chunk.h"
 #include "images/held.h"
-#include "images/source.h"
+#include "images/lane.h"
 #include "images/trace.h"
 #include "lib/file.h"
 #include "lib/str.h"
@@ -30,9 +30,11 @@
 enum {
 	CONNECTIONS = 4,
 	CONNECTIONS_MAX = 64,
-	TRIES = 3,	/* per chunk, for faults of the transport */
-	WRONG_MAX = 3,	/* per source, for data that fails verification */
-	PAUSE_MS = 200, /* before the second try; then twice that */
+	TRIES = 3,	 /* per chunk, for faults of the transport */
+	WRONG_MAX = 3,	 /* per source, for data that fails verification */
+	PAUSE_MS = 200,	 /* before the second try; then twice that */
+	TAKEN_MS = 2000, /* a chunk that another is bringing should be here by then */
+	URGENT_MS = 250, /* the bulk waits that long for a chunk that somebody waits for */
 };
 
 struct fetching {
@@ -43,7 +45,8 @@ struct fetching {
 	size_t n_chunks;
 	uint32_t *order;	  /* all numbers, in the order in which they are asked for */
 	_Atomic uint8_t *claimed; /* by number: a thread sees to it, or has done so */
-	atomic_size_t next;	  /* in order */
+	atomic_size_t next;	  /* in order; beyond it once more, for what others were bringing */
+	atomic_size_t urgent;	  /* the wanted chunk that was asked for last */
 	uint64_t reused;
 	atomic_uint_fast64_t received;
 	atomic_uint wrong;
@@ -53,7 +56,7 @@ struct fetching {
 struct fetcher {
 	struct fetching *all;
 	bool reports; /* the calling thread's */
-	struct source *source;
+	struct lane *lane;
 	unsigned char *bytes;
 	int result;
 	struct error *err;
@@ -83,15 +86,15 @@ static void report(const struct fetching *all)
 			all->held ? held_total(all->held) : 0, all->job->arg);
 }
 
-static struct source *source_for(struct fetching *all)
+static struct lane *lane_for(struct fetching *all)
 {
-	const struct source_options options = {.base = all->job->base,
+	const struct lane_options options = {.base = all->job->base,
 		.trust = all->job->trust,
 		.silence_ms = all->job->silence_ms,
 		.stopping = stopping,
 		.arg = all};
 
-	return source_new(&options);
+	return lane_new(&options);
 }
 
 /* Gets a verified chunk into fetcher->bytes, with patience. */
@@ -103,7 +106,7 @@ static int chunk_fetch(struct fetcher *fetcher, const struct held_chunk *chunk)
 	for (;;) {
 		auto_error struct error *err = NULL;
 		uint64_t received;
-		int r = source_chunk(fetcher->source, chunk, fetcher->bytes, &received, &err);
+		int r = lane_chunk(fetcher->lane, chunk, fetcher->bytes, &received, &err);
 
 		atomic_fetch_add(&all->received, received);
 		if (r == 0)
@@ -127,13 +130,15 @@ static int chunk_bring(struct fetcher *fetcher, size_t number)
 	struct held_chunk chunk;
 	int r = 0;
 
-	if (held_has(held, number))
+	if (!held_take(held, number) && held_wait(held, number, TAKEN_MS) == 0)
 		return 0;
 	held_chunk_at(held, number, &chunk);
 	r = chunk_fetch(fetcher, &chunk);
 	if (r == 0)
 		r = held_put(held, number, fetcher->bytes, &fetcher->err);
-	if (r == 0 && fetcher->reports)
+	if (r < 0)
+		held_untake(held, number);
+	else if (fetcher->reports)
 		report(fetcher->all);
 	return r;
 }
@@ -156,18 +161,46 @@ static bool has_room(const struct fetching *all)
 	return !limited(all) || held_have(all->held) + CHUNK_SIZE <= held_limit(all->held);
 }
 
-/* The chunk to bring next, n_chunks: none. */
+/* A chunk that a reader waits for, n_chunks: none. */
+static size_t chunk_wanted(struct fetching *all)
+{
+	size_t number = held_next_wanted(all->held, 0);
+
+	while (number < all->n_chunks && !claim(all, number))
+		number = held_next_wanted(all->held, number + 1);
+	if (number < all->n_chunks)
+		atomic_store(&all->urgent, number);
+	return number;
+}
+
+/* The next in order. The first time round, what another is bringing is passed over. */
+static size_t chunk_in_order(struct fetching *all)
+{
+	size_t place, number;
+
+	while (has_room(all) && (place = atomic_fetch_add(&all->next, 1)) < 2 * all->n_chunks) {
+		number = all->order[place % all->n_chunks];
+		if (place < all->n_chunks && held_is_taken(all->held, number))
+			continue;
+		if (!held_has(all->held, number) && claim(all, number))
+			return number;
+	}
+	return all->n_chunks;
+}
+
+/* The chunk to bring next, n_chunks: none. While a wanted chunk is on its way it has the wire for
+ * itself. */
 static size_t chunk_next(struct fetching *all)
 {
-	size_t number = held_next_wanted(all->held, 0), place;
+	size_t number = chunk_wanted(all), urgent;
 
-	for (; number < all->n_chunks; number = held_next_wanted(all->held, number + 1))
-		if (claim(all, number))
-			return number;
-	while (has_room(all) && (place = atomic_fetch_add(&all->next, 1)) < all->n_chunks)
-		if (claim(all, all->order[place]))
-			return all->order[place];
-	return all->n_chunks;
+	if (number < all->n_chunks)
+		return number;
+	urgent = atomic_load(&all->urgent);
+	if (urgent < all->n_chunks && held_wait(all->held, urgent, URGENT_MS) == 0)
+		atomic_compare_exchange_strong(&all->urgent, &urgent, all->n_chunks);
+	number = chunk_wanted(all);
+	return number < all->n_chunks ? number : chunk_in_order(all);
 }
 
 static void *fetcher_run(void *arg)
@@ -188,13 +221,13 @@ static void *fetcher_run(void *arg)
 
 static void fetcher_init(struct fetcher *fetcher, struct fetching *all)
 {
-	*fetcher = (struct fetcher){.all = all, .source = source_for(all)};
+	*fetcher = (struct fetcher){.all = all, .lane = lane_for(all)};
 	fetcher->bytes = xcalloc(1, CHUNK_SIZE);
 }
 
 static void fetcher_done(struct fetcher *fetcher)
 {
-	source_free(fetcher->source);
+	lane_free(fetcher->lane);
 	free(fetcher->bytes);
 	error_free(fetcher->err);
 }
@@ -241,7 +274,7 @@ static int chunks_fetch(struct fetching *all, struct error **err)
 }
 
 /* What is held of an earlier try, or an empty image. */
-static int image_open(struct fetching *all, struct source *source, struct error **err)
+static int image_open(struct fetching *all, struct lane *lane, struct error **err)
 {
 	const struct fetch *job = all->job;
 	auto_free char *text = NULL;
@@ -250,21 +283,21 @@ static int image_open(struct fetching *all, struct source *source, struct error 
 
 	if (held_open(job->dir, job->digest, &all->held, NULL) == 0)
 		return 0;
-	r = source_manifest(source, job->digest, &text, &len, err);
+	r = lane_manifest(lane, job->digest, &text, &len, err);
 	return r < 0 ? r : held_create(job->dir, job->digest, text, len, &all->held, err);
 }
 
 /* A source without a trace, or with one that is none, is no reason to fail. */
-static void trace_get(struct fetching *all, struct source *source, struct trace *ret_trace)
+static void trace_get(struct fetching *all, struct lane *lane, struct trace *ret_trace)
 {
 	auto_free char *text = NULL;
 	size_t len = 0;
 
-	if (source_trace(source, all->job->digest, &text, &len, NULL) == 0)
+	if (lane_trace(lane, all->job->digest, &text, &len, NULL) == 0)
 		trace_read(text, len, all->n_chunks, ret_trace, NULL);
 }
 
-static void order_make(struct fetching *all, struct source *source)
+static void order_make(struct fetching *all, struct lane *lane)
 {
 	size_t disk_end = held_number(all->held, PART_KERNEL, 0), n = 0;
 	auto_free uint8_t *placed = xcalloc(all->n_chunks, 1);
@@ -272,7 +305,7 @@ static void order_make(struct fetching *all, struct source *source)
 
 	all->order = xcalloc(all->n_chunks, sizeof(*all->order));
 	all->claimed = xcalloc(all->n_chunks, sizeof(*all->claimed));
-	trace_get(all, source, &trace);
+	trace_get(all, lane, &trace);
 	for (size_t i = disk_end; i < all->n_chunks; i++)
 		placed[all->order[n++] = (uint32_t)i] = 1;
 	vec_each (uint32_t, number, &trace)
@@ -300,20 +333,21 @@ static int folder_lock(struct fetching *all, struct error **err)
 
 static int fetch_run(struct fetching *all, struct error **err)
 {
-	auto_source struct source *source = source_for(all);
+	auto_lane struct lane *lane = lane_for(all);
 	int r = folder_lock(all, err);
 
 	if (r == 0)
-		r = image_open(all, source, err);
+		r = image_open(all, lane, err);
 	if (r < 0)
 		return r;
 	all->n_chunks = held_count(all->held);
+	atomic_store(&all->urgent, all->n_chunks);
 	all->reused = held_have(all->held);
 	report(all);
 	if (fetch_is_complete(all->job->dir, all->job->digest))
 		return 0;
 	if (all->reused < held_total(all->held)) {
-		order_make(all, source);
+		order_make(all, lane);
 		r = chunks_fetch(all, err);
 	}
 	if (r == 0 && !limited(all))

@@ -60,10 +60,23 @@ int held_put(struct held *held, size_t number, const void *bytes, struct error *
 int held_read(
 	struct held *held, size_t number, uint64_t at, void *out, size_t len, struct error **err);
 
+/* The same for those who pass chunks on to others: no use, and no part of the boot trace. */
+int held_peek(
+	struct held *held, size_t number, uint64_t at, void *out, size_t len, struct error **err);
+
 /* A reader misses this chunk: transports ask for wanted chunks before all others. */
 void held_want(struct held *held, size_t number);
 /* The next wanted chunk at or after `from`; held_count() when there is none. */
 size_t held_next_wanted(const struct held *held, size_t from);
+/* Tells the others that this caller asks a server for the chunk, so that it is not asked for twice;
+ * false: it is here, or another has taken it. A word among transports, not a lock: whoever took a
+ * chunk may have died, and who cannot wait longer brings it without taking it. */
+bool held_take(struct held *held, size_t number);
+bool held_is_taken(const struct held *held, size_t number);
+/* It could not be had: it is wanted again. */
+void held_untake(struct held *held, size_t number);
+/* How many chunks were ever put: it grows while some transport brings any. */
+uint32_t held_puts(const struct held *held);
 /* Waits until the chunk is here: 0, or -ETIMEDOUT. */
 int held_wait(struct held *held, size_t number, unsigned timeout_ms);
 

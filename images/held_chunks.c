@@ -124,18 +124,29 @@ static int write_whole(int fd, const void *bytes, size_t len, uint64_t at)
 	return 0;
 }
 
-/* Counts first: who is killed between the two leaves one wanted too many, which costs a search. */
-static void say_present(struct held *held, size_t number, size_t len)
+/* From one of the states in `from` (bits) to another; false: it is in none of them. The count of
+ * wanted chunks is never too low: who is killed in here leaves it too high, which costs a search.
+ */
+static bool change(struct held *held, size_t number, unsigned from, uint32_t to)
 {
 	uint32_t word = atomic_load(&held->state[number]);
+	bool done = false;
 
+	if (to == HELD_WANTED)
+		atomic_fetch_add(&held->head->wanted, 1);
+	while (!done && (from >> (word & HELD_STATE) & 1))
+		done = atomic_compare_exchange_weak(
+			&held->state[number], &word, (word & ~(uint32_t)HELD_STATE) | to);
+	if (to == HELD_WANTED ? !done : done && (word & HELD_STATE) == HELD_WANTED)
+		atomic_fetch_sub(&held->head->wanted, 1);
+	return done;
+}
+
+static void say_present(struct held *held, size_t number, size_t len)
+{
 	atomic_store(&held->used[number], atomic_fetch_add(&held->head->tick, 1));
 	atomic_fetch_add(&held->head->have, len);
-	while (!atomic_compare_exchange_weak(
-		&held->state[number], &word, (word & ~(uint32_t)HELD_STATE) | HELD_PRESENT))
-		;
-	if ((word & HELD_STATE) == HELD_WANTED)
-		atomic_fetch_sub(&held->head->wanted, 1);
+	change(held, number, 1 << HELD_ABSENT | 1 << HELD_WANTED | 1 << HELD_TAKEN, HELD_PRESENT);
 	wake(held, number);
 }
 
@@ -200,8 +211,8 @@ static int read_whole(int fd, void *out, size_t len, uint64_t at)
 	return 0;
 }
 
-int held_read(
-	struct held *held, size_t number, uint64_t at, void *out, size_t len, struct error **err)
+static int chunk_copy(struct held *held, size_t number, uint64_t at, void *out, size_t len,
+	bool is_use, struct error **err)
 {
 	uint32_t word = atomic_load(&held->state[number]);
 	struct held_chunk chunk;
@@ -216,7 +227,8 @@ int held_read(
 	}
 	if ((word & HELD_STATE) != HELD_PRESENT)
 		return -ENOENT;
-	note_read(held, number);
+	if (is_use)
+		note_read(held, number);
 	r = read_whole(held->files[chunk.part], out, len, at);
 	if (r < 0)
 		return error_make(
@@ -224,19 +236,46 @@ int held_read(
 	return atomic_load(&held->state[number]) == word ? 0 : -ENOENT;
 }
 
+int held_read(
+	struct held *held, size_t number, uint64_t at, void *out, size_t len, struct error **err)
+{
+	return chunk_copy(held, number, at, out, len, true, err);
+}
+
+int held_peek(
+	struct held *held, size_t number, uint64_t at, void *out, size_t len, struct error **err)
+{
+	return chunk_copy(held, number, at, out, len, false, err);
+}
+
 void held_want(struct held *held, size_t number)
 {
-	uint32_t word = atomic_load(&held->state[number]);
 	struct held_chunk chunk;
 
 	held_chunk_at(held, number, &chunk);
-	if (chunk.zero)
-		return;
-	atomic_fetch_add(&held->head->wanted, 1);
-	while ((word & HELD_STATE) == HELD_ABSENT)
-		if (atomic_compare_exchange_weak(&held->state[number], &word, word | HELD_WANTED))
-			return;
-	atomic_fetch_sub(&held->head->wanted, 1);
+	if (!chunk.zero)
+		change(held, number, 1 << HELD_ABSENT, HELD_WANTED);
+}
+
+bool held_take(struct held *held, size_t number)
+{
+	return !held_has(held, number) &&
+	       change(held, number, 1 << HELD_ABSENT | 1 << HELD_WANTED, HELD_TAKEN);
+}
+
+bool held_is_taken(const struct held *held, size_t number)
+{
+	return (atomic_load(&held->state[number]) & HELD_STATE) == HELD_TAKEN;
+}
+
+void held_untake(struct held *held, size_t number)
+{
+	change(held, number, 1 << HELD_TAKEN, HELD_WANTED);
+}
+
+uint32_t held_puts(const struct held *held)
+{
+	return atomic_load(&held->head->tick);
 }
 
 size_t held_next_wanted(const struct held *held, size_t from)

@@ -18,7 +18,7 @@ enum {
 
 /* A chunk's word: two bits of state; above them a number that grows with every eviction, so that a
  * reader sees when the bytes it has just read were taken away under it. */
-enum { HELD_ABSENT, HELD_WANTED, HELD_PRESENT, HELD_STATE = 3, HELD_LIFE = 4 };
+enum { HELD_ABSENT, HELD_WANTED, HELD_PRESENT, HELD_TAKEN, HELD_STATE = 3, HELD_LIFE = 4 };
 
 struct held_head {
 	uint64_t magic;
