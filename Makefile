@@ -26,7 +26,7 @@ libs     = $(shell pkg-config --libs $(1))
 
 # Rooms: every .c of a folder but the mains goes into one archive, in the order of the floors.
 MAINS   := controller/nightclassd.c controller/cli/nightclass.c netconf/nightclass-netd.c images/nightclass-import.c \
-           boot/hostd/nightclass-hostd.c guest-agent/nightclass-guest.c
+           images/nightclass-download.c boot/hostd/nightclass-hostd.c guest-agent/nightclass-guest.c
 room     = $(filter-out $(MAINS),$(wildcard $(addsuffix /*.c,$(1))))
 LIB     := $(call room,lib)
 NETCONF := $(call room,netconf)
@@ -39,7 +39,7 @@ CLI     := $(call room,controller/cli)
 
 obj      = $(patsubst %.c,$(B)/obj/%.o,$(1))
 archive  = $(B)/lib$(1).a
-PROGRAMS := nightclassd nightclass nightclass-netd nightclass-import nightclass-hostd nightclass-guest
+PROGRAMS := nightclassd nightclass nightclass-netd nightclass-import nightclass-download nightclass-hostd nightclass-guest
 all: $(addprefix $(B)/,$(PROGRAMS))
 .PHONY: all
 
@@ -77,6 +77,9 @@ $(B)/nightclass-netd: $(call obj,netconf/nightclass-netd.c) $(foreach a,netconf 
 $(B)/nightclass-import: $(call obj,images/nightclass-import.c) $(foreach a,images lib,$(call archive,$(a)))
 	$(call say,LINK,$@)
 	$(Q)$(call link,libsystemd jansson gnutls libcurl libzstd libsodium libarchive libxml-2.0 zlib)
+$(B)/nightclass-download: $(call obj,images/nightclass-download.c) $(foreach a,images lib,$(call archive,$(a)))
+	$(call say,LINK,$@)
+	$(Q)$(call link,libsystemd jansson gnutls libcurl)
 $(B)/nightclass-hostd: $(call obj,boot/hostd/nightclass-hostd.c) $(foreach a,hostd images lib,$(call archive,$(a)))
 	$(call say,LINK,$@)
 	$(Q)$(call link,libsystemd jansson gnutls libcurl libzstd libsodium libarchive libvirt libvirt-qemu)
@@ -104,23 +107,29 @@ $(B)/unit/%: tests/unit/%.c $(foreach a,controller hostd boot cli guest netconf 
 unit: $(UNIT_BIN)
 .PHONY: unit
 
-# Operating system images: the host in RAM, the default image of the VMs, the desktop of the rig's PCs. Each is one
-# script, made anew when the script, what it takes in, or the agent in it changed.
+# Operating system images: the host in RAM, the images of VMs, the desktop of the rig's PCs. Each is one script, made
+# anew when the script, what it takes in, or the agent in it changed.
 IMG := build/images
 files_of = $(shell find $(1) -type f 2>/dev/null)
 RECIPE := images/recipes/debian-tree boot/host-image/pick.sh
 $(IMG)/host/host.squashfs: $(B)/nightclass-hostd $(call files_of,boot/host-image) $(RECIPE)
 	boot/host-image/build $(IMG)/host $(B)/nightclass-hostd
-$(IMG)/mpi/disk.raw: $(B)/nightclass-guest $(call files_of,images/recipes/mpi) $(RECIPE)
-	images/recipes/mpi/build $(IMG)/mpi $(B)/nightclass-guest
+define recipe_rule
+$(IMG)/$(1)/disk.raw: $(B)/nightclass-guest images/recipes/vm-image $(call files_of,images/recipes/$(1) images/recipes/common) $(RECIPE)
+	images/recipes/$(1)/build $(IMG)/$(1) $(B)/nightclass-guest
+endef
+$(foreach r,mpi mpi-lean desktop-class,$(eval $(call recipe_rule,$(r))))
+$(IMG)/mpi-lean/disk.raw: $(call files_of,images/recipes/mpi/root)
 $(IMG)/desktop.img: $(call files_of,tests/rig/desktop) $(RECIPE)
 	tests/rig/desktop/build $(IMG)/desktop.img
 # For the tests only: a stock image, with nothing of ours in it.
-$(IMG)/cloud/disk.raw: tests/rig/cloudimage/build $(IMG)/mpi/disk.raw $(RECIPE)
-	tests/rig/cloudimage/build $(IMG)/cloud $(IMG)/mpi
-images-check: $(IMG)/cloud/disk.raw
-images: $(IMG)/host/host.squashfs $(IMG)/mpi/disk.raw $(IMG)/desktop.img
-.PHONY: images images-check
+$(IMG)/cloud/disk.raw: tests/rig/cloudimage/build $(IMG)/mpi-lean/disk.raw $(RECIPE)
+	tests/rig/cloudimage/build $(IMG)/cloud $(IMG)/mpi-lean
+# What a lab needs; what the rehearsal needs; what the tests need besides.
+images: $(IMG)/host/host.squashfs $(IMG)/mpi/disk.raw
+images-demo: $(IMG)/host/host.squashfs $(IMG)/mpi-lean/disk.raw $(IMG)/desktop.img
+images-check: images images-demo $(IMG)/cloud/disk.raw $(IMG)/desktop-class/disk.raw
+.PHONY: images images-demo images-check
 
 # The two commands.
 JOBS    := $(shell nproc)
@@ -128,7 +137,7 @@ demo:
 	@tests/e2e/demo build/demo
 check:
 	@.ci/setup build demo check
-	@$(MAKE) --no-print-directory -s -j$(JOBS) all images images-check
+	@$(MAKE) --no-print-directory -s -j$(JOBS) all images-check
 	@$(MAKE) --no-print-directory -s -j$(JOBS) B=build/san SAN=1 all unit
 	@tests/run build/san $(SUITES)
 .PHONY: demo check

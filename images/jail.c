@@ -2,9 +2,10 @@
 /* Landlock and namespaces, all that an unprivileged program can take from itself.
  *
  * The import runs with the controller's own uid, and that uid can read the lab's keys and its
- * database. So what matters most is that a converter that was taken over cannot open them: Landlock
+ * database. So what matters most is that a program that was taken over cannot open them: Landlock
  * allows the system's programs and libraries, the file to import and the store, nothing else. A
  * network namespace of its own with not even loopback up keeps what it reads inside the machine.
+ * What interprets foreign bytes is shut in more tightly still (images/seal.c).
  *
  * Both are asked for and not insisted on. Older kernels lack Landlock (and its first version cannot
  * allow a link from one folder to another, which the store needs), some systems forbid user
@@ -15,6 +16,7 @@
 #include <fcntl.h>
 #include <linux/landlock.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -83,8 +85,8 @@ static int files_close(const struct jail_path *paths, size_t n, struct error **e
 	return syscall(SYS_landlock_restrict_self, ruleset, 0) < 0 ? -EOPNOTSUPP : 0;
 }
 
-int jail_enter(
-	const struct jail_path *paths, size_t n, const char **ret_missing, struct error **err)
+static int enter(const struct jail_path *paths, size_t n, bool online, const char **ret_missing,
+	struct error **err)
 {
 	const char *missing = NULL;
 	struct error *fault = NULL;
@@ -92,7 +94,7 @@ int jail_enter(
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		missing = "no_new_privs";
-	if (unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0 && unshare(CLONE_NEWNET) < 0)
+	if (!online && unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0 && unshare(CLONE_NEWNET) < 0)
 		missing = "a network namespace of its own";
 	r = files_close(paths, n, &fault);
 	if (fault)
@@ -102,4 +104,28 @@ int jail_enter(
 	if (ret_missing)
 		*ret_missing = missing;
 	return 0;
+}
+
+int jail_enter(
+	const struct jail_path *paths, size_t n, const char **ret_missing, struct error **err)
+{
+	return enter(paths, n, false, ret_missing, err);
+}
+
+int jail_enter_online(
+	const struct jail_path *paths, size_t n, const char **ret_missing, struct error **err)
+{
+	return enter(paths, n, true, ret_missing, err);
+}
+
+void jail_follow_parent(void)
+{
+	pid_t parent = getppid();
+	struct stat st;
+
+	if (fstat(STDOUT_FILENO, &st) < 0 || !S_ISFIFO(st.st_mode))
+		return;
+	/* It may have ended before we asked. */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() != parent)
+		raise(SIGKILL);
 }

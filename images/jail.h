@@ -18,5 +18,12 @@ struct jail_path {
  * is absent. */
 int jail_enter(
 	const struct jail_path *paths, size_t n, const char **ret_missing, struct error **err);
+/* The same with the network left as it is. */
+int jail_enter_online(
+	const struct jail_path *paths, size_t n, const char **ret_missing, struct error **err);
+
+/* When standard output is a pipe, the program that reads it started us: be killed when it ends,
+ * however it ends. To be called first. */
+void jail_follow_parent(void);
 
 #endif

@@ -207,6 +207,7 @@ int main(int argc, char **argv)
 	signal(SIGXFSZ, SIG_IGN);
 	if (options.serve)
 		return reader_serve(STDIN_FILENO, 0);
+	jail_follow_parent();
 	r = reader_start(&options, &reader, &err);
 	options.import.reader = &reader;
 	if (r == 0)

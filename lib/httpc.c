@@ -18,6 +18,7 @@
 #include <strings.h>
 #include <sys/socket.h>
 
+#include "lib/address.h"
 #include "lib/httpc.h"
 #include "lib/json.h"
 #include "lib/str.h"
@@ -28,6 +29,9 @@ struct httpc {
 	CURL *curl;
 	char *ca_file, *cert_file, *key_file, *auth, *interface;
 	uint32_t closed_mss; /* of the connection that was closed last */
+	bool (*address_ok)(const struct sockaddr *address, void *arg);
+	void *address_arg;
+	char *refused; /* the address that address_ok refused last */
 };
 
 /* One call of httpc_do. */
@@ -37,6 +41,7 @@ struct exchange {
 	struct httpc_response *response;
 	struct buf body;
 	size_t streamed, max; /* max 0: unbounded (a stream that sets none) */
+	bool headed;	      /* on_head was called */
 	int abort_code;	      /* why a callback stopped the exchange */
 	char reason[CURL_ERROR_SIZE];
 };
@@ -63,6 +68,8 @@ struct httpc *httpc_new(const struct httpc_trust *trust)
 	client->key_file = xstrdup(trust->key_file);
 	if (trust->token)
 		client->auth = xasprintf("Authorization: Bearer %s", trust->token);
+	client->address_ok = trust->address_ok;
+	client->address_arg = trust->address_arg;
 	if (trust->interface)
 		client->interface = xasprintf("host!%s", trust->interface);
 	return client;
@@ -80,6 +87,7 @@ void httpc_free(struct httpc *client)
 	free(client->cert_file);
 	free(client->key_file);
 	free(client->interface);
+	free(client->refused);
 	free(client);
 }
 
@@ -102,12 +110,40 @@ static int on_close(void *arg, curl_socket_t fd)
 	return close(fd);
 }
 
+/* The address is judged as it is about to be connected to: no name can change under us. */
+static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	struct httpc *client = arg;
+
+	(void)purpose;
+	if (client->address_ok && !client->address_ok(&address->addr, client->address_arg)) {
+		free(client->refused);
+		client->refused = address_text(&address->addr);
+		return CURL_SOCKET_BAD;
+	}
+	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
 static int status_now(const struct exchange *exchange)
 {
 	long status = 0;
 
 	curl_easy_getinfo(exchange->client->curl, CURLINFO_RESPONSE_CODE, &status);
 	return (int)status;
+}
+
+static int tell_head(struct exchange *exchange)
+{
+	struct httpc_response *head = exchange->response;
+	curl_off_t length = 0;
+
+	exchange->headed = true;
+	if (!exchange->request->on_head)
+		return 0;
+	head->status = status_now(exchange);
+	curl_easy_getinfo(exchange->client->curl, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+	head->length = length > 0 ? (uint64_t)length : 0;
+	return exchange->request->on_head(head, exchange->request->arg);
 }
 
 static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
@@ -119,6 +155,10 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
 
 	if (!max && !stream)
 		max = BODY_MAX;
+	if (stream && !exchange->headed)
+		exchange->abort_code = tell_head(exchange);
+	if (exchange->abort_code)
+		return 0;
 	exchange->streamed += len;
 	if (max && exchange->streamed > max) {
 		exchange->abort_code = -E2BIG;
@@ -171,6 +211,8 @@ static void set_connection(CURL *curl, struct exchange *exchange)
 	curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, exchange->reason);
 	curl_easy_setopt(curl, CURLOPT_CLOSESOCKETFUNCTION, on_close);
 	curl_easy_setopt(curl, CURLOPT_CLOSESOCKETDATA, client);
+	curl_easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, on_open);
+	curl_easy_setopt(curl, CURLOPT_OPENSOCKETDATA, client);
 	curl_easy_setopt(curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	if (client->ca_file) {
 		curl_easy_setopt(curl, CURLOPT_CAINFO, client->ca_file);
@@ -311,6 +353,9 @@ static int failed(struct exchange *exchange, CURLcode result, struct error **err
 {
 	auto_free char *host = host_of(exchange->request->url);
 
+	if (exchange->client->refused && result == CURLE_COULDNT_CONNECT)
+		return error_make(err, -EPERM, "%s: Its address %s is not allowed here.", host,
+			exchange->client->refused);
 	if (exchange->abort_code == -E2BIG && exchange->streamed > exchange->max)
 		return error_make(err, -E2BIG, "%s: The answer is larger than is taken.", host);
 	if (exchange->abort_code)
@@ -347,6 +392,7 @@ int httpc_do(struct httpc *client, const struct httpc_request *request,
 
 	curl_easy_reset(client->curl);
 	client->closed_mss = 0;
+	free(TAKE_PTR(client->refused));
 	set_connection(client->curl, &exchange);
 	set_timeouts(client->curl, request);
 	headers = set_request(client->curl, &exchange);

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include "lib/error.h"
 
+struct sockaddr;
 struct httpc; /* a reusable connection; one thread at a time */
 
 struct httpc_trust {
@@ -16,10 +17,18 @@ struct httpc_trust {
 	const char *key_file;
 	const char *token;     /* bearer token; NULL: none */
 	const char *interface; /* local address to connect from ("10.80.1.1"); NULL: any */
+	/* Asked about the address of each connection before it is made; false refuses it, and the
+	 * exchange ends with -EPERM. NULL: all are good. */
+	bool (*address_ok)(const struct sockaddr *address, void *arg);
+	void *address_arg;
 };
 
 /* Gets body bytes as they come; a non-zero result aborts the exchange with that -errno. */
 typedef int httpc_body_fn(const void *bytes, size_t len, void *arg);
+
+struct httpc_response;
+/* Gets status, length, etag of an answer before its first body byte; non-zero aborts as above. */
+typedef int httpc_head_fn(const struct httpc_response *head, void *arg);
 
 struct httpc_request {
 	const char *method, *url;
@@ -29,6 +38,7 @@ struct httpc_request {
 	int timeout_ms;		  /* whole exchange; 0: 30 s. With on_body: time without a byte */
 	size_t max_body;	  /* of the answer; 0: 16 MiB; beyond: -E2BIG */
 	httpc_body_fn *on_body;	  /* streaming instead of response.body (statuses 2xx only) */
+	httpc_head_fn *on_head;	  /* with on_body: before the first of it; NULL: not wanted */
 	void *arg;
 	uint64_t range_from;	  /* > 0: asks for bytes from here on (Range) */
 	const char *accept;	  /* NULL: any */
@@ -42,6 +52,7 @@ struct httpc_response {
 	char *etag, *location; /* or NULL */
 	uint32_t mss;	       /* TCP maximum segment size of the connection, 0 unknown */
 	double seconds;
+	uint64_t length; /* of the body as announced, in on_head; 0: not announced */
 };
 
 struct httpc *httpc_new(const struct httpc_trust *trust); /* copies what it needs */

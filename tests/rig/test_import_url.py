@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""nightclass-download against a server that has Range and ETag, loses connections, redirects and lies when told to."""
+import hashlib
+import http.server
+import json
+import os
+import pathlib
+import random
+import socket
+import subprocess
+import threading
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("NIGHTCLASS_BUILD", ROOT / "build")).resolve()
+DOWNLOAD = BUILD / "nightclass-download"
+BODY = random.Random(7).randbytes(3_000_001)
+DIGEST = hashlib.sha256(BODY).hexdigest()
+
+
+class Web(http.server.ThreadingHTTPServer):
+    """`asked` has (path, Range, If-Range) of each request, `sent` counts body bytes. The fields below change what it does."""
+    daemon_threads = True
+
+    def __init__(self):
+        self.body, self.etag, self.ranges = BODY, '"one"', True
+        self.cut_after: list[int] = []  # of the next answers, how many bytes come before the connection is cut
+        self.redirects: dict[str, str] = {}
+        self.statuses: list[int] = []   # of the next answers, instead of 200
+        self.length = True
+        self.asked, self.sent = [], 0
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    def url(self, path="/disk.raw", host="127.0.0.1") -> str:
+        return f"http://{host}:{self.server_port}{path}"
+
+    def __enter__(self):
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.shutdown()
+        self.server_close()
+
+    def handle_error(self, *_):
+        """A client that hangs up is what some tests are about."""
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        web = self.server
+        wanted, condition = self.headers.get("Range"), self.headers.get("If-Range")
+        web.asked.append((self.path, wanted, condition))
+        if self.path in web.redirects:
+            self.send_response(302)
+            self.send_header("Location", web.redirects[self.path])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        if web.statuses:
+            self.send_response(web.statuses.pop(0))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        start = 0
+        if wanted and web.ranges and (condition is None or condition == web.etag):
+            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+        body = web.body[start:]
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(web.body) - 1}/{len(web.body)}")
+        if web.etag:
+            self.send_header("ETag", web.etag)
+        if web.length:
+            self.send_header("Content-Length", str(len(body)))
+        else:
+            self.send_header("Connection", "close")
+            self.close_connection = True
+        self.end_headers()
+        if web.cut_after:
+            body = body[:web.cut_after.pop(0)]
+            self.wfile.write(body)
+            web.sent += len(body)
+            self.connection.shutdown(socket.SHUT_RDWR)
+            self.close_connection = True
+            return
+        self.wfile.write(body)
+        web.sent += len(body)
+
+
+@pytest.fixture
+def web():
+    with Web() as server:
+        yield server
+
+
+def download(url: str, where: pathlib.Path, *options, allow="127.0.0.1") -> dict:
+    """The last line."""
+    argv = [DOWNLOAD, "--into", where, "--silence", "2", *(("--allow", allow) if allow else ()), *options, url]
+    done = subprocess.run([str(word) for word in argv], capture_output=True, text=True, timeout=100)
+    assert done.stdout, done.stderr
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert (done.returncode == 0) == ("size" in last), (done.returncode, last, done.stderr)
+    return last
+
+
+def left(folder: pathlib.Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_a_file_arrives_whole(web, tmp_path):
+    assert download(web.url(), tmp_path / "file", "--sha256", DIGEST) == {"size": len(BODY)}
+    assert (tmp_path / "file").read_bytes() == BODY and left(tmp_path) == ["file"]
+    assert len(web.asked) == 1
+
+
+def test_without_an_announced_length_too(web, tmp_path):
+    web.length = False
+    assert download(web.url(), tmp_path / "file") == {"size": len(BODY)}
+    assert (tmp_path / "file").read_bytes() == BODY
+
+
+def test_a_lost_connection_goes_on_where_it_was(web, tmp_path):
+    web.cut_after = [1_000_000, 500_000]
+    assert download(web.url(), tmp_path / "file", "--sha256", DIGEST) == {"size": len(BODY)}
+    assert (tmp_path / "file").read_bytes() == BODY
+    assert [(r is not None, c) for _, r, c in web.asked] == [(False, None), (True, '"one"'), (True, '"one"')]
+    assert web.sent == len(BODY), "no byte was sent twice"
+
+
+def test_a_killed_download_goes_on_where_it_was(web, tmp_path):
+    go_on = threading.Event()
+    web.cut_after = [2_000_000]
+    web.statuses = []
+    argv = [DOWNLOAD, "--into", tmp_path / "file", "--allow", "127.0.0.1", web.url()]
+    original = Handler.do_GET
+
+    def slow(self):  # the second answer does not come before the child is killed
+        if len(web.asked) >= 1 and not go_on.is_set():
+            web.asked.append("held")
+            go_on.wait(30)
+        original(self)
+
+    Handler.do_GET = slow
+    try:
+        child = subprocess.Popen([str(word) for word in argv], stdout=subprocess.DEVNULL)
+        while "held" not in web.asked:
+            assert child.poll() is None
+            threading.Event().wait(0.02)  # the server's list is polled
+        child.kill()
+        child.wait()
+    finally:
+        go_on.set()
+        Handler.do_GET = original
+    assert left(tmp_path) == ["file.part", "file.state"]
+    assert (tmp_path / "file.part").stat().st_size == 2_000_000
+    web.sent = 0
+    assert download(web.url(), tmp_path / "file", "--sha256", DIGEST) == {"size": len(BODY)}
+    assert (tmp_path / "file").read_bytes() == BODY and left(tmp_path) == ["file"]
+    assert web.asked[-1][1] == "bytes=2000000-"
+
+
+def test_a_file_that_changed_is_loaded_anew(web, tmp_path):
+    web.cut_after, web.statuses = [1_000_000], []
+    (tmp_path / "file.part").write_bytes(BODY[:1000])
+    (tmp_path / "file.state").write_text(json.dumps({"url": web.url(), "etag": '"older"', "total": len(BODY)}))
+    web.cut_after = []
+    assert download(web.url(), tmp_path / "file") == {"size": len(BODY)}
+    assert (tmp_path / "file").read_bytes() == BODY
+    assert web.asked[0][1:] == ("bytes=1000-", '"older"')
+
+
+def test_a_part_without_an_etag_is_not_believed(web, tmp_path):
+    web.etag = None
+    web.cut_after = [1_000_000]
+    (tmp_path / "file.part").write_bytes(b"x" * 1000)
+    (tmp_path / "file.state").write_text(json.dumps({"url": web.url(), "total": len(BODY)}))
+    assert download(web.url(), tmp_path / "file") == {"size": len(BODY)}
+    assert (tmp_path / "file").read_bytes() == BODY and web.asked[0][1] is None
+
+
+def test_with_the_digest_a_wrong_part_is_found_out(web, tmp_path):
+    web.etag = None
+    (tmp_path / "file.part").write_bytes(b"x" * 1000)
+    (tmp_path / "file.state").write_text(json.dumps({"url": web.url(), "total": len(BODY)}))
+    assert download(web.url(), tmp_path / "file", "--sha256", DIGEST) == {"size": len(BODY)}
+    assert (tmp_path / "file").read_bytes() == BODY
+    assert [r for _, r, _ in web.asked] == ["bytes=1000-", None]
+
+
+def test_a_server_without_ranges_sends_it_again(web, tmp_path):
+    web.ranges = False
+    web.cut_after = [1_000_000]
+    assert download(web.url(), tmp_path / "file") == {"size": len(BODY)}
+    assert (tmp_path / "file").read_bytes() == BODY
+
+
+def test_trouble_of_the_server_is_waited_out(web, tmp_path):
+    web.statuses = [503, 429]
+    assert download(web.url(), tmp_path / "file") == {"size": len(BODY)}
+
+
+@pytest.mark.parametrize("change, options, reason", [
+    (lambda w: setattr(w, "statuses", [404]), (), "status 404"),
+    (lambda w: None, ("--sha256", "ab" * 32), "another SHA-256"),
+    (lambda w: None, ("--max", "1000000"), "larger than 1000000"),
+    (lambda w: setattr(w, "length", False), ("--max", "1000000"), "larger than 1000000"),
+    (lambda w: w.redirects.update({"/disk.raw": "/disk.raw"}), (), "more than 5 times"),
+    (lambda w: w.redirects.update({"/disk.raw": "file:///etc/passwd"}), (), "only http and https"),
+    (lambda w: w.redirects.update({"/disk.raw": "http://user:word@127.0.0.1/"}), (), "no user name"),
+    (lambda w: w.redirects.update({"/disk.raw": "http://[::1]:9/"}), (), "::1 is not allowed"),
+    (lambda w: w.redirects.update({"/disk.raw": "http://169.254.169.254/latest/meta-data"}), (),
+     "169.254.169.254 is not allowed"),
+    (lambda w: w.redirects.update({"/disk.raw": f"http://127.0.0.2:{w.server_port}/disk.raw"}), (), "127.0.0.2 is not allowed"),
+])
+def test_refused_with_the_reason_and_nothing_left(web, tmp_path, change, options, reason):
+    change(web)
+    answer = download(web.url(), tmp_path / "file", *options)
+    assert reason in answer["error"]["text"], answer
+    assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize("url, reason", [
+    ("http://127.0.0.1:{port}/x", "127.0.0.1 is not allowed"),
+    ("http://localhost:{port}/x", "is not allowed"),
+    ("http://[::ffff:127.0.0.1]:{port}/x", "127.0.0.1 is not allowed"),
+    ("http://0x7f.1:{port}/x", "127.0.0.1 is not allowed"),
+    ("http://2130706433:{port}/x", "127.0.0.1 is not allowed"),
+    ("http://10.0.0.1/x", "10.0.0.1 is not allowed"),
+    ("ftp://127.0.0.1/x", "only http and https"),
+    ("file:///etc/passwd", "only http and https"),
+    ("http://user:password@example.org/x", "no user name"),
+    ("nonsense", ""),
+    ("http://", "not a URL"),
+])
+def test_private_targets_are_refused_unless_listed(web, tmp_path, url, reason):
+    answer = download(url.format(port=web.server_port), tmp_path / "file", allow=None)
+    assert reason in answer["error"]["text"], answer
+    assert web.asked == [] and left(tmp_path) == []
+
+
+def test_a_listed_name_may_be_private(web, tmp_path):
+    assert download(web.url(host="localhost"), tmp_path / "file", allow="localhost") == {"size": len(BODY)}
+
+
+def test_two_downloads_do_not_write_one_part(web, tmp_path):
+    import fcntl
+    with open(tmp_path / "file.part", "wb") as part:
+        fcntl.flock(part, fcntl.LOCK_EX)
+        answer = download(web.url(), tmp_path / "file")
+    assert "another download" in answer["error"]["text"] and web.asked == []
+
+
+def test_it_may_write_only_its_folder(web, tmp_path):
+    """The jail: the place to go is a link out of the folder."""
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    inside.mkdir(), outside.mkdir()
+    (inside / "file.part").symlink_to(outside / "written")
+    answer = download(web.url(), inside / "file")
+    assert "error" in answer and not (outside / "written").exists()
