@@ -81,6 +81,12 @@ static int store_folders(const char *dir, struct error **err)
 	return 0;
 }
 
+static int busy(const struct chunkstore *store, struct error **err)
+{
+	return error_make(err, -EBUSY,
+		"image store %s: an import is running; try again when it has ended", store->dir);
+}
+
 static int writer_enter(struct chunkstore *store, struct error **err)
 {
 	auto_free char *path = xasprintf("%s/lock", store->dir);
@@ -89,11 +95,13 @@ static int writer_enter(struct chunkstore *store, struct error **err)
 	store->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (store->lock < 0)
 		return error_make(err, -errno, "%s: %s", path, strerror(errno));
+	if (store->flags & CHUNKSTORE_ALONE)
+		return lock_set(store->lock, F_WRLCK, false) == 0 ? 0 : busy(store, err);
 	if (!(store->flags & CHUNKSTORE_KEEP) && lock_set(store->lock, F_WRLCK, false) == 0) {
 		/* Alone. A sweep that fails removed too little, never too much; put and get are not
 		 * hindered. */
 		sweep_temps(store->dir);
-		sweep_chunks(store->dir, NULL, NULL);
+		sweep_chunks(store->dir, NULL, false, NULL, NULL);
 	}
 	r = lock_set(store->lock, F_RDLCK, true);
 	return r < 0 ? error_make(err, r, "%s: %s", path, strerror(-r)) : 0;
@@ -125,6 +133,11 @@ void chunkstore_close(struct chunkstore *store)
 		close(store->lock);
 	free(store->dir);
 	free(store);
+}
+
+const char *chunkstore_dir(const struct chunkstore *store)
+{
+	return store->dir;
 }
 
 bool chunkstore_has(const struct chunkstore *store, const struct sha256 *digest)
@@ -263,7 +276,18 @@ int chunkstore_get_manifest(const struct chunkstore *store, const struct sha256 
 	return sweep_read_manifest(store->dir, digest, ret_manifest, err);
 }
 
-static int sweep_alone(struct chunkstore *store, const struct digests *live,
+static int sweep_live(const char *dir, const struct digests *live, bool dry,
+	struct chunkstore_swept *swept, struct error **err)
+{
+	int r = sweep_manifests(dir, live, dry, swept, err);
+
+	if (r == 0)
+		r = sweep_chunks(dir, dry ? live : NULL, dry, swept, err);
+	return r < 0 ? r : sweep_others(dir, live, dry, swept, err);
+}
+
+/* `live` NULL: only what no manifest names. */
+static int sweep_alone(struct chunkstore *store, const struct digests *live, bool dry,
 	struct chunkstore_swept *ret_swept, struct error **err)
 {
 	struct chunkstore_swept swept = {0};
@@ -273,20 +297,18 @@ static int sweep_alone(struct chunkstore *store, const struct digests *live,
 		return error_make(
 			err, -EINVAL, "image store %s is open for reading only", store->dir);
 	if (lock_set(store->lock, F_WRLCK, false) < 0)
-		return error_make(err, -EBUSY,
-			"image store %s: an import is running; try again when it has ended",
-			store->dir);
-	sweep_temps(store->dir);
-	r = live ? sweep_manifests(store->dir, live, &swept, err) : 0;
-	if (r == 0)
-		r = sweep_chunks(store->dir, &swept, err);
+		return busy(store, err);
+	if (!dry)
+		sweep_temps(store->dir);
+	r = live ? sweep_live(store->dir, live, dry, &swept, err)
+		 : sweep_chunks(store->dir, NULL, dry, &swept, err);
 	lock_set(store->lock, F_RDLCK, true);
 	if (r == 0 && ret_swept)
 		*ret_swept = swept;
 	return r;
 }
 
-int chunkstore_gc(struct chunkstore *store, const struct sha256 *live, size_t n,
+int chunkstore_gc(struct chunkstore *store, const struct sha256 *live, size_t n, bool dry,
 	struct chunkstore_swept *ret_swept, struct error **err)
 {
 	struct digests set = {0};
@@ -295,7 +317,7 @@ int chunkstore_gc(struct chunkstore *store, const struct sha256 *live, size_t n,
 	for (size_t i = 0; i < n; i++)
 		vec_push(&set, live[i]);
 	digests_sort(&set);
-	r = sweep_alone(store, &set, ret_swept, err);
+	r = sweep_alone(store, &set, dry, ret_swept, err);
 	vec_done(&set);
 	return r;
 }
@@ -303,7 +325,7 @@ int chunkstore_gc(struct chunkstore *store, const struct sha256 *live, size_t n,
 int chunkstore_sweep(
 	struct chunkstore *store, struct chunkstore_swept *ret_swept, struct error **err)
 {
-	return sweep_alone(store, NULL, ret_swept, err);
+	return sweep_alone(store, NULL, false, ret_swept, err);
 }
 
 int chunkstore_stored(const struct chunkstore *store, const struct manifest *manifest,

@@ -4,6 +4,8 @@
  *   STORE/chunks/ab/DIGEST    one zstd frame; DIGEST (of the uncompressed bytes) begins with "ab"
  *   STORE/manifests/DIGEST    the text of an image manifest
  *   STORE/tmp/                files being written
+ *   STORE/traces/DIGEST       the order in which a boot of that image reads it; a hint
+ *   STORE/quarantine/         damaged chunks (store_check.h), until the next gc
  *   STORE/lock                shared by writers, alone for a sweep
  *
  * Files are written aside and linked to their name, never changed afterwards. A manifest is put
@@ -23,13 +25,17 @@ enum {
 	CHUNKSTORE_WRITE =
 		1, /* may put; takes part in the lock. A writer that is alone sweeps at open */
 	CHUNKSTORE_SYNC = 2, /* chunkstore_put_manifest survives a power cut (with WRITE) */
-	CHUNKSTORE_KEEP = 4, /* no sweep at open: chunks of a killed import are looked for (WRITE) */
+	CHUNKSTORE_KEEP =
+		4, /* no sweep at open: chunks of a killed import are looked for (WRITE) */
+	CHUNKSTORE_ALONE = 8, /* with WRITE: keeps every other writer out, sweeps nothing; -EBUSY
+				 while there is one */
 };
 
 /* Opens, making the folders where they are missing. Freed by chunkstore_close (NULL is fine). */
 int chunkstore_open(
 	const char *dir, unsigned flags, struct chunkstore **ret_store, struct error **err);
 void chunkstore_close(struct chunkstore *store);
+const char *chunkstore_dir(const struct chunkstore *store);
 
 bool chunkstore_has(const struct chunkstore *store, const struct sha256 *digest);
 
@@ -65,11 +71,13 @@ int chunkstore_stored_total(
 
 struct chunkstore_swept {
 	uint64_t manifests, chunks, bytes; /* what was removed */
+	uint64_t others; /* traces and damaged chunks; their bytes are in `bytes` */
 };
 
 /* Removes every manifest that is not among the `n` live ones, then every chunk that no manifest
- * names. -EBUSY while another writer has the store open. For a store opened with WRITE. */
-int chunkstore_gc(struct chunkstore *store, const struct sha256 *live, size_t n,
+ * names, then traces of other images and what is in quarantine. -EBUSY while another writer has the
+ * store open. For a store opened with WRITE. `dry`: only counts. */
+int chunkstore_gc(struct chunkstore *store, const struct sha256 *live, size_t n, bool dry,
 	struct chunkstore_swept *ret_swept, struct error **err);
 
 /* Only the second half: what a broken-off import left behind. */

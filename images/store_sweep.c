@@ -89,9 +89,10 @@ static int visit_chunks(const char *dir, visit_fn *visit, void *arg, struct erro
 	return r;
 }
 
-static int visit_manifests(const char *dir, visit_fn *visit, void *arg, struct error **err)
+static int visit_named(
+	const char *dir, const char *name, visit_fn *visit, void *arg, struct error **err)
 {
-	auto_free char *folder = xasprintf("%s/manifests", dir);
+	auto_free char *folder = xasprintf("%s/%s", dir, name);
 
 	return visit_folder(folder, visit, arg, err);
 }
@@ -130,10 +131,10 @@ void sweep_temps(const char *dir)
 }
 
 struct sweep {
-	const char *dir;
 	const struct digests *keep;
+	bool dry;
 	struct chunkstore_swept *swept;
-	uint64_t *count; /* swept->manifests or swept->chunks */
+	uint64_t *count; /* a member of swept */
 };
 
 static int remove_unkept(
@@ -144,25 +145,40 @@ static int remove_unkept(
 
 	if (digests_has(sweep->keep, digest))
 		return 0;
-	if (lstat(path, &st) < 0 || unlink(path) < 0)
+	if (lstat(path, &st) < 0 || (!sweep->dry && unlink(path) < 0))
 		return error_make(err, -errno, "%s: %s", path, strerror(errno));
 	*sweep->count += 1;
 	sweep->swept->bytes += (uint64_t)st.st_size;
 	return 0;
 }
 
-int sweep_manifests(const char *dir, const struct digests *live, struct chunkstore_swept *swept,
-	struct error **err)
+int sweep_manifests(const char *dir, const struct digests *live, bool dry,
+	struct chunkstore_swept *swept, struct error **err)
 {
 	struct chunkstore_swept none = {0};
-	struct sweep sweep = {.dir = dir, .keep = live, .swept = swept ? swept : &none};
+	struct sweep sweep = {.keep = live, .dry = dry, .swept = swept ? swept : &none};
 
 	sweep.count = &sweep.swept->manifests;
-	return visit_manifests(dir, remove_unkept, &sweep, err);
+	return visit_named(dir, "manifests", remove_unkept, &sweep, err);
+}
+
+int sweep_others(const char *dir, const struct digests *live, bool dry,
+	struct chunkstore_swept *swept, struct error **err)
+{
+	const struct digests nothing = {0};
+	struct chunkstore_swept none = {0};
+	struct sweep sweep = {.keep = live, .dry = dry, .swept = swept ? swept : &none};
+	int r;
+
+	sweep.count = &sweep.swept->others;
+	r = visit_named(dir, "traces", remove_unkept, &sweep, err);
+	sweep.keep = &nothing;
+	return r < 0 ? r : visit_named(dir, "quarantine", remove_unkept, &sweep, err);
 }
 
 struct mark {
 	const char *dir;
+	const struct digests *live; /* NULL: all */
 	struct digests named;
 };
 
@@ -171,20 +187,24 @@ static int mark_manifest(
 {
 	struct mark *mark = arg;
 	auto_manifest struct manifest manifest = {0};
-	int r = sweep_read_manifest(mark->dir, digest, &manifest, err);
+	int r;
 
 	(void)path;
+	if (mark->live && !digests_has(mark->live, digest))
+		return 0;
+	r = sweep_read_manifest(mark->dir, digest, &manifest, err);
 	if (r == 0)
 		digests_add_named(&mark->named, &manifest);
 	return r;
 }
 
-int sweep_chunks(const char *dir, struct chunkstore_swept *swept, struct error **err)
+int sweep_chunks(const char *dir, const struct digests *live, bool dry,
+	struct chunkstore_swept *swept, struct error **err)
 {
 	struct chunkstore_swept none = {0};
-	struct mark mark = {.dir = dir};
-	struct sweep sweep = {.dir = dir, .keep = &mark.named, .swept = swept ? swept : &none};
-	int r = visit_manifests(dir, mark_manifest, &mark, err);
+	struct mark mark = {.dir = dir, .live = live};
+	struct sweep sweep = {.keep = &mark.named, .dry = dry, .swept = swept ? swept : &none};
+	int r = visit_named(dir, "manifests", mark_manifest, &mark, err);
 
 	if (r < 0)
 		r = error_wrap(err, r, "no chunk was removed, because a manifest cannot be read");

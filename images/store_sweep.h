@@ -20,11 +20,15 @@ int sweep_read_manifest(const char *dir, const struct sha256 *digest, struct man
 /* Everything in tmp/. */
 void sweep_temps(const char *dir);
 
-/* Manifests that are not in `live` (sorted); chunks that no manifest in the store names. `swept`
- * (may be NULL) is added to. When a manifest cannot be read no chunk is removed. */
-int sweep_manifests(const char *dir, const struct digests *live, struct chunkstore_swept *swept,
-	struct error **err);
-int sweep_chunks(const char *dir, struct chunkstore_swept *swept, struct error **err);
+/* Manifests that are not in `live` (sorted); chunks that no manifest in the store names (or, with
+ * `live`, none of these); traces not in `live` and all of quarantine/. `swept` (may be NULL) is
+ * added to. When a manifest cannot be read no chunk is removed. `dry`: only counts. */
+int sweep_manifests(const char *dir, const struct digests *live, bool dry,
+	struct chunkstore_swept *swept, struct error **err);
+int sweep_chunks(const char *dir, const struct digests *live, bool dry,
+	struct chunkstore_swept *swept, struct error **err);
+int sweep_others(const char *dir, const struct digests *live, bool dry,
+	struct chunkstore_swept *swept, struct error **err);
 
 /* Sum of the sizes of all chunk files. */
 int sweep_measure(const char *dir, uint64_t *ret_bytes, struct error **err);

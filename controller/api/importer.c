@@ -368,7 +368,7 @@ static int sweep(struct controller *controller, struct error **err)
 	if (r >= 0)
 		r = chunkstore_open(dir, CHUNKSTORE_WRITE, &chunks, err);
 	if (r >= 0)
-		r = chunkstore_gc(chunks, live.at, live.n, &swept, err);
+		r = chunkstore_gc(chunks, live.at, live.n, false, &swept, err);
 	vec_done(&live);
 	if (r >= 0 && swept.chunks + swept.manifests > 0)
 		log_info("images: %llu manifests and %llu chunks (%llu bytes) were swept",

@@ -207,7 +207,7 @@ static void a_second_writer_does_not_sweep_the_first(void **state)
 	assert_true(chunkstore_has(second, &digest));
 	assert_int_equal(access(temp, F_OK), 0);
 	assert_int_equal(chunkstore_sweep(second, NULL, NULL), -EBUSY);
-	assert_int_equal(chunkstore_gc(first, NULL, 0, NULL, NULL), -EBUSY);
+	assert_int_equal(chunkstore_gc(first, NULL, 0, false, NULL, NULL), -EBUSY);
 	assert_true(chunkstore_has(second, &digest));
 	chunkstore_close(TAKE_PTR(first));
 	assert_int_equal(chunkstore_sweep(second, NULL, NULL), 0);
@@ -225,7 +225,7 @@ static void gc_keeps_what_live_images_share(void **state)
 	uint64_t before, after, of_two;
 
 	assert_int_equal(chunkstore_stored_total(store, &before, NULL), 0);
-	assert_int_equal(chunkstore_gc(store, live, 1, &swept, NULL), 0);
+	assert_int_equal(chunkstore_gc(store, live, 1, false, &swept, NULL), 0);
 	assert_int_equal(swept.manifests, 2);
 	assert_int_equal(swept.chunks, 1);
 	assert_int_equal(chunkstore_get_manifest(store, &one, &m, NULL), -ENOENT);
@@ -236,6 +236,58 @@ static void gc_keeps_what_live_images_share(void **state)
 	assert_int_equal(chunkstore_stored(store, &m, &of_two, NULL), 0);
 	assert_int_equal(after, of_two);
 	assert_true(before > after);
+}
+
+/* What the preview counts is what then goes: shared chunks, traces and quarantine included. */
+static void a_preview_of_gc_removes_nothing(void **state)
+{
+	auto_chunkstore struct chunkstore *store = open_store(*state, CHUNKSTORE_WRITE);
+	struct sha256 live[] = {put_image(store, "one", 'a')}, dead = put_image(store, "two", 'b');
+	struct sha256 shares = put_image(store, "three", 'a'), orphan = put_text(store, "orphan");
+	struct chunkstore_swept counted = {0}, swept = {0};
+	char hex[SHA256_TEXT];
+
+	auto_free char *traces = xasprintf("%s/traces", (char *)*state);
+	auto_free char *quarantine = xasprintf("%s/quarantine", (char *)*state);
+	auto_free char *kept = xasprintf("%s/%s", traces, sha256_format(&live[0], hex));
+	auto_free char *gone = xasprintf("%s/%s", traces, sha256_format(&dead, hex));
+	auto_free char *bad = xasprintf("%s/%s", quarantine, sha256_format(&orphan, hex));
+	assert_int_equal(mkdir(traces, 0755), 0);
+	assert_int_equal(mkdir(quarantine, 0755), 0);
+	write_file(kept, "1\n");
+	write_file(gone, "1\n2\n");
+	write_file(bad, "damaged");
+	assert_int_equal(chunkstore_gc(store, live, 1, true, &counted, NULL), 0);
+	assert_int_equal(counted.manifests, 2);
+	assert_int_equal(counted.chunks, 2); /* of image two, and the orphan */
+	assert_int_equal(counted.others, 2);
+	assert_true(chunkstore_has(store, &orphan));
+	assert_int_equal(access(gone, F_OK), 0);
+	assert_int_equal(chunkstore_gc(store, live, 1, false, &swept, NULL), 0);
+	assert_memory_equal(&swept, &counted, sizeof(swept));
+	assert_false(chunkstore_has(store, &orphan));
+	assert_int_equal(access(kept, F_OK), 0);
+	assert_int_not_equal(access(gone, F_OK), 0);
+	assert_int_not_equal(access(bad, F_OK), 0);
+	auto_free char *manifest = chunkstore_manifest_path(*state, &shares);
+	assert_int_not_equal(access(manifest, F_OK), 0);
+}
+
+static void one_who_is_alone_lets_nobody_in(void **state)
+{
+	auto_chunkstore struct chunkstore *writer = open_store(*state, CHUNKSTORE_WRITE);
+	auto_error struct error *err = NULL;
+	struct chunkstore *alone = NULL;
+	const unsigned flags = CHUNKSTORE_WRITE | CHUNKSTORE_ALONE;
+
+	assert_int_equal(chunkstore_open(*state, flags, &alone, &err), -EBUSY);
+	assert_non_null(strstr(err->text, "an import is running"));
+	struct sha256 orphan = put_text(writer, "orphan");
+	chunkstore_close(TAKE_PTR(writer));
+	alone = open_store(*state, flags);
+	assert_true(chunkstore_has(alone, &orphan)); /* nothing is swept by opening */
+	assert_int_equal(chunkstore_open(*state, flags, &writer, NULL), -EBUSY);
+	chunkstore_close(alone);
 }
 
 static void a_damaged_manifest_stops_the_sweep(void **state)
@@ -250,7 +302,7 @@ static void a_damaged_manifest_stops_the_sweep(void **state)
 	assert_non_null(strstr(err->text, "no chunk was removed"));
 	assert_true(chunkstore_has(store, &orphan));
 	/* A list of live images that lacks it is a decision: then it goes. */
-	assert_int_equal(chunkstore_gc(store, NULL, 0, NULL, NULL), 0);
+	assert_int_equal(chunkstore_gc(store, NULL, 0, false, NULL, NULL), 0);
 	assert_false(chunkstore_has(store, &orphan));
 }
 
@@ -280,7 +332,7 @@ static void cutting_skips_zeros_and_finds_the_rest(void **state)
 	assert_int_equal(pwrite(fd, zeros, CHUNK_SIZE, CHUNK_SIZE), CHUNK_SIZE);
 	assert_int_equal(pwrite(fd, "b", 1, 4LL * CHUNK_SIZE), 1);
 	assert_int_equal(pwrite(fd, "c", 1, 5LL * CHUNK_SIZE), 1);
-	assert_int_equal(cut_file(store, fd, size, reports, &last, part, NULL), 0);
+	assert_int_equal(cut_file(store, fd, size, false, reports, &last, part, NULL), 0);
 	assert_int_equal(last, size);
 	assert_int_equal(part->chunks.n, 6);
 	for (size_t i = 0; i < 6; i++)
@@ -292,7 +344,8 @@ static void cutting_skips_zeros_and_finds_the_rest(void **state)
 	assert_int_equal(out[0], 'c');
 	/* A file that is shorter than promised must not end in a list of wrong digests. */
 	manifest_done(&m);
-	assert_int_equal(cut_file(store, fd, size + CHUNK_SIZE / 2, NULL, NULL, part, NULL), -EIO);
+	assert_int_equal(
+		cut_file(store, fd, size + CHUNK_SIZE / 2, false, NULL, NULL, part, NULL), -EIO);
 	assert_null(part->chunks.at);
 }
 
@@ -309,6 +362,8 @@ int main(void)
 		STORE_TEST(crash_leftovers_are_swept_at_open),
 		STORE_TEST(a_second_writer_does_not_sweep_the_first),
 		STORE_TEST(gc_keeps_what_live_images_share),
+		STORE_TEST(a_preview_of_gc_removes_nothing),
+		STORE_TEST(one_who_is_alone_lets_nobody_in),
 		STORE_TEST(a_damaged_manifest_stops_the_sweep),
 		STORE_TEST(cutting_skips_zeros_and_finds_the_rest),
 	};

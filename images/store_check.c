@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Checking a store against itself.
+ *
+ * Chunks are named by what they hold, so a bit that flipped on the disk is found by reading,
+ * without a second copy to compare with. What is found is only told here. Putting a damaged chunk
+ * aside is a step of its own: afterwards it is missing, which every reader and every import
+ * understands, and importing the same files again heals all images that named it.
+ *
+ * That is the one exception to "a chunk is never overwritten": it is renamed away first. Its bytes
+ * stay in quarantine/ until a gc, for whoever wants to know what the disk did to them.
+ *
+ * A difference is worked out from two manifests alone and costs no reading of data.
+ */
+#include "images/store_check.h"
+
+#include <sys/stat.h>
+#include <zstd.h>
+
+#include "images/chunk.h"
+#include "images/store_sweep.h"
+#include "lib/file.h"
+#include "lib/str.h"
+
+void chunkstore_check_done(struct chunkstore_check *check)
+{
+	vec_each (struct chunk_damage, damage, &check->damaged)
+		free(damage->reason);
+	vec_done(&check->damaged);
+}
+
+struct reader {
+	const char *dir;
+	struct chunk_coder *coder;
+	unsigned char *bytes; /* CHUNK_SIZE */
+};
+
+static void reader_init(struct reader *reader, const char *dir)
+{
+	*reader = (struct reader){.dir = dir, .coder = chunk_coder_new()};
+	reader->bytes = xcalloc(1, CHUNK_SIZE);
+}
+
+static void reader_done(struct reader *reader)
+{
+	chunk_coder_free(reader->coder);
+	free(reader->bytes);
+}
+
+static int read_chunk(
+	struct reader *reader, const struct sha256 *digest, size_t len, struct error **err)
+{
+	auto_free char *path = chunkstore_chunk_path(reader->dir, digest);
+	auto_free char *packed = NULL;
+	size_t packed_len;
+	int r = file_read(path, CHUNK_PACKED_MAX, &packed, &packed_len, err);
+
+	if (r < 0)
+		return r;
+	return chunk_unpack(reader->coder, packed, packed_len, digest, reader->bytes, len, err);
+}
+
+static void note(struct chunkstore_check *check, enum manifest_part_kind part, size_t number,
+	const struct sha256 *digest, const char *reason)
+{
+	check->n_damaged++;
+	if (check->damaged.n < CHUNK_DAMAGES_MAX)
+		vec_push(&check->damaged,
+			((struct chunk_damage){part, number, *digest, xstrdup(reason)}));
+}
+
+static int verify_part(struct reader *reader, const struct manifest_part *part,
+	enum manifest_part_kind kind, uint64_t total, struct chunkstore_check *check)
+{
+	for (size_t i = 0; i < part->chunks.n; i++) {
+		const struct manifest_chunk *chunk = &part->chunks.at[i];
+		size_t len = chunk_len(part->size, i);
+		auto_error struct error *err = NULL;
+		int r;
+
+		if (chunk->zero)
+			continue;
+		if (check->cancel && atomic_load(check->cancel))
+			return -ECANCELED;
+		r = read_chunk(reader, &chunk->digest, len, &err);
+		if (r < 0)
+			note(check, kind, i, &chunk->digest,
+				r == -ENOENT ? "it is missing" : error_text(err, r));
+		check->chunks++;
+		check->bytes += len;
+		if (check->progress)
+			check->progress(check->bytes, total, check->arg);
+	}
+	return 0;
+}
+
+int chunkstore_verify(const struct chunkstore *store, const struct sha256 *image,
+	struct chunkstore_check *check, struct error **err)
+{
+	auto_manifest struct manifest manifest = {0};
+	struct reader reader;
+	uint64_t total;
+	int r = chunkstore_get_manifest(store, image, &manifest, err);
+
+	if (r < 0)
+		return r;
+	total = manifest_data_bytes(&manifest);
+	reader_init(&reader, chunkstore_dir(store));
+	for (int i = 0; i < PART_COUNT && r == 0; i++)
+		r = verify_part(&reader, &manifest.parts[i], i, total, check);
+	reader_done(&reader);
+	return r < 0 ? error_make(err, r, "the check was called off") : 0;
+}
+
+/* What the frame itself promises; 0: nothing that a chunk could be. */
+static size_t promised_len(const void *packed, size_t packed_len)
+{
+	unsigned long long len = ZSTD_getFrameContentSize(packed, packed_len);
+
+	return len <= CHUNK_SIZE ? (size_t)len : 0;
+}
+
+int chunkstore_verify_chunk(const char *dir, const struct sha256 *digest, struct error **err)
+{
+	auto_free char *path = chunkstore_chunk_path(dir, digest);
+	auto_free char *packed = NULL;
+	struct reader reader;
+	size_t packed_len, len;
+	int r = file_read(path, CHUNK_PACKED_MAX, &packed, &packed_len, err);
+
+	if (r < 0)
+		return r == -ENOENT ? r : -EBADMSG;
+	len = promised_len(packed, packed_len);
+	if (len == 0)
+		return error_make(err, -EBADMSG, "%s is damaged: its length cannot be told", path);
+	reader_init(&reader, dir);
+	r = chunk_unpack(reader.coder, packed, packed_len, digest, reader.bytes, len, err);
+	reader_done(&reader);
+	return r;
+}
+
+int chunkstore_quarantine(const char *dir, const struct sha256 *digest, struct error **err)
+{
+	auto_free char *path = chunkstore_chunk_path(dir, digest);
+	auto_free char *folder = xasprintf("%s/quarantine", dir);
+	char hex[SHA256_TEXT];
+	auto_free char *aside = xasprintf("%s/%s", folder, sha256_format(digest, hex));
+	int r = file_mkdirs(folder, 0755, err);
+
+	if (r < 0)
+		return r;
+	if (rename(path, aside) < 0 && errno != ENOENT)
+		return error_make(err, -errno, "%s: %s", path, strerror(errno));
+	return 0;
+}
+
+static bool same_chunk(const struct manifest_chunk *a, const struct manifest_chunk *b)
+{
+	return a->zero == b->zero &&
+	       (a->zero || memcmp(&a->digest, &b->digest, sizeof(a->digest)) == 0);
+}
+
+static void compare_part(const struct manifest_part *a, const struct manifest_part *b,
+	struct chunkstore_difference *d)
+{
+	for (size_t i = 0; i < b->chunks.n; i++) {
+		const struct manifest_chunk *chunk = &b->chunks.at[i];
+		size_t len = chunk_len(b->size, i);
+
+		if (!chunk->zero) {
+			d->chunks++;
+			d->bytes += len;
+		}
+		if (i < a->chunks.n && same_chunk(&a->chunks.at[i], chunk))
+			continue;
+		if (i >= a->chunks.n && chunk->zero)
+			continue;
+		d->changed++;
+		d->changed_bytes += len;
+	}
+}
+
+/* The different chunks of `b` that `a` does not name, as they lie in the store. */
+static int count_travel(const char *dir, const struct manifest *a, const struct manifest *b,
+	struct chunkstore_difference *d, struct error **err)
+{
+	struct digests has = {0}, wants = {0};
+	int r = 0;
+
+	digests_add_named(&has, a);
+	digests_add_named(&wants, b);
+	digests_sort(&has);
+	digests_sort(&wants);
+	for (size_t i = 0; i < wants.n && r == 0; i++) {
+		auto_free char *path = NULL;
+		struct stat st;
+
+		if (digests_has(&has, &wants.at[i]))
+			continue;
+		path = chunkstore_chunk_path(dir, &wants.at[i]);
+		if (stat(path, &st) < 0)
+			r = error_make(err, -errno, "%s: %s", path, strerror(errno));
+		d->travel++;
+		d->travel_bytes += r == 0 ? (uint64_t)st.st_size : 0;
+	}
+	vec_done(&has);
+	vec_done(&wants);
+	return r;
+}
+
+int chunkstore_diff(const struct chunkstore *store, const struct sha256 *a, const struct sha256 *b,
+	struct chunkstore_difference *ret_difference, struct error **err)
+{
+	auto_manifest struct manifest before = {0}, after = {0};
+	struct chunkstore_difference d = {0};
+	int r = chunkstore_get_manifest(store, a, &before, err);
+
+	if (r == 0)
+		r = chunkstore_get_manifest(store, b, &after, err);
+	if (r < 0)
+		return r;
+	for (int i = 0; i < PART_COUNT; i++)
+		compare_part(&before.parts[i], &after.parts[i], &d);
+	r = count_travel(chunkstore_dir(store), &before, &after, &d, err);
+	if (r == 0)
+		*ret_difference = d;
+	return r;
+}
