@@ -370,11 +370,12 @@ def test_failed_replacement_leaves_the_former(rig):
 
 
 class Monitor:
-    """What the kernel tells about routes and addresses between start and changes()."""
+    """What the kernel tells about IPv4 routes and addresses between start and changes(). Of IPv6 netd knows nothing,
+    and the kernel gives every interface an address of that kind by itself, a second or two after it is up."""
 
     def __init__(self, lab: Site):
         self.ns = lab.ns
-        self.process = subprocess.Popen(lab.ns.argv("ip", "monitor", "route", "address"), stdout=subprocess.PIPE)
+        self.process = subprocess.Popen(lab.ns.argv("ip", "-4", "monitor", "route", "address"), stdout=subprocess.PIPE)
         os.set_blocking(self.process.stdout.fileno(), False)
         self.text = ""
         until(lambda: self._mark("10.97.1.0/24"), 10, "ip monitor", every=0.02)  # it does not say when it is ready
