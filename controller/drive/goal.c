@@ -8,6 +8,7 @@
 #include "controller/drive/pcs.h"
 
 #include "controller/drive/preload.h"
+#include "controller/drive/trouble.h"
 #include "controller/store/cluster.h"
 #include "controller/store/night.h"
 #include "controller/store/pc.h"
@@ -186,6 +187,8 @@ int drive_report(struct controller *controller, const char *name, const struct p
 	bool news = r > 0;
 	if (news)
 		r = preload_reported(controller, name, again ? &before : NULL, report, err);
+	if (news && r >= 0)
+		r = trouble_reported(controller, name, again ? &before : NULL, report, err);
 	if (again)
 		proto_report_done(&before);
 	if (r >= 0)

@@ -3,7 +3,7 @@
  *
  * Each host's goal names the images of its VMs and, behind them, those that the lab wants to have at hand; hostd
  * fetches the latter only when it has nothing better to do. Which ones is decided anew for each goal from the
- * store: the published revision of each name, and for "recent" the image of the newest cluster. A PC with a
+ * store: the published revision of each name, and for "recent" that of the newest cluster's image. A PC with a
  * scratch partition says so in its first report; before that it is planned like one without, so its goal changes
  * once when it does.
  *
@@ -15,6 +15,7 @@
 #include "controller/store/image.h"
 #include "controller/store/kept.h"
 #include "controller/store/pc.h"
+#include "controller/store/publish.h"
 
 static void copy_image(struct images *to, const struct image *image)
 {
@@ -33,13 +34,19 @@ static void add_digest(const struct images *all, const char *digest, struct imag
 		}
 }
 
-static int add_recent(
-	struct controller *controller, const struct images *all, struct images *wishes, struct error **err)
+static void add_published(struct controller *controller, const char *name, struct images *wishes)
+{
+	struct image image = {0};
+	if (store_image_published(controller->store, name, &image, NULL) >= 0)
+		vec_push(wishes, image);
+}
+
+static int add_recent(struct controller *controller, struct images *wishes, struct error **err)
 {
 	struct clusters clusters = {0};
 	int r = store_cluster_list(controller->store, NULL, &clusters, err);
 	if (r >= 0 && clusters.n > 0)
-		add_digest(all, clusters.at[clusters.n - 1].image, wishes);
+		add_published(controller, clusters.at[clusters.n - 1].image_name, wishes);
 	clusters_done(&clusters);
 	return r;
 }
@@ -47,20 +54,18 @@ static int add_recent(
 int preload_wishes(struct controller *controller, struct images *ret_wishes, struct error **err)
 {
 	struct strings words = {0};
-	struct images all = {0}, wishes = {0};
+	struct images wishes = {0};
+	int r = 0;
 	preload_words(controller->config.preload, &words);
-	int r = words.n ? store_image_list(controller->store, NULL, &all, err) : 0;
 	vec_each (char *, word, &words) {
-		struct image image = {0};
 		if (r < 0)
 			break;
 		if (strcmp(*word, "recent") == 0)
-			r = add_recent(controller, &all, &wishes, err);
-		else if (store_image_get(controller->store, *word, 0, &image, NULL) >= 0)
-			vec_push(&wishes, image);
+			r = add_recent(controller, &wishes, err);
+		else
+			add_published(controller, *word, &wishes);
 	}
 	strings_done(&words);
-	images_done(&all);
 	if (r < 0)
 		images_done(&wishes);
 	else
