@@ -25,7 +25,7 @@ say      = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2))
 libs     = $(shell pkg-config --libs $(1))
 
 # Rooms: every .c of a folder but the mains goes into one archive, in the order of the floors.
-MAINS   := controller/nightclassd.c controller/cli/nightclass.c netconf/nightclass-netd.c images/nightclass-import.c \
+MAINS   := images/base_nbd.c controller/nightclassd.c controller/cli/nightclass.c netconf/nightclass-netd.c images/nightclass-import.c \
            images/nightclass-download.c boot/hostd/nightclass-hostd.c guest-agent/nightclass-guest.c
 room     = $(filter-out $(MAINS),$(wildcard $(addsuffix /*.c,$(1))))
 LIB     := $(call room,lib)
@@ -39,8 +39,9 @@ CLI     := $(call room,controller/cli)
 
 obj      = $(patsubst %.c,$(B)/obj/%.o,$(1))
 archive  = $(B)/lib$(1).a
+PLUGIN  := $(B)/nightclass-base.so
 PROGRAMS := nightclassd nightclass nightclass-netd nightclass-import nightclass-download nightclass-hostd nightclass-guest
-all: $(addprefix $(B)/,$(PROGRAMS))
+all: $(addprefix $(B)/,$(PROGRAMS)) $(PLUGIN)
 .PHONY: all
 
 $(B)/obj/%.o: %.c | $(B)/gen/generated
@@ -86,6 +87,22 @@ $(B)/nightclass-hostd: $(call obj,boot/hostd/nightclass-hostd.c) $(foreach a,hos
 $(B)/nightclass-guest: $(call obj,guest-agent/nightclass-guest.c) $(foreach a,guest lib,$(call archive,$(a)))
 	$(call say,LINK,$@)
 	$(Q)$(call link,jansson)
+
+# The disk server of VMs whose image is on its way: a plugin, so position-independent, and never sanitised, for it is
+# loaded by a program that is not.
+BASE    := images/base_nbd.c $(addprefix images/,base_reader.c chunk.c held.c held_check.c held_chunks.c lane.c manifest.c)
+pic      = $(patsubst %.c,$(B)/pic/%.o,$(1))
+$(B)/pic/%.o: %.c | $(B)/gen/generated
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(filter-out -fsanitize% -fno-sanitize%,$(ALL_CFLAGS)) -fPIC -fvisibility=hidden -MMD -MP -c -o $@ $<
+-include $(shell test -d $(B)/pic && find $(B)/pic -name '*.d')
+$(B)/pic/lib.a: $(call pic,$(LIB))
+	@rm -f $@
+	$(Q)ar rcs $@ $^
+$(PLUGIN): $(call pic,$(BASE)) $(B)/pic/lib.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) -shared $(LDFLAGS) -o $@ $^ $(call libs,jansson gnutls libcurl libzstd) -pthread
 
 # Generated sources: the schema and the web page as C arrays.
 WEB_FILES := $(sort $(wildcard web/*.html web/*.js web/*.css web/*.svg))

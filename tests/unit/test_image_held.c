@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* An image in part, as several programs at once see it: what is put is read by others, waiters are
  * woken, readers never get a mixture while chunks are taken away, and what another boot left is
- * believed chunk by chunk or not at all. */
+ * believed chunk by chunk or not at all. With arguments this is the program by which
+ * tests/rig/test_base.py limits what is held: test_image_held DIR DIGEST BYTES, which prints what
+ * is in place and the order of first reads. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -525,7 +527,25 @@ static void first_reads_are_remembered_in_order(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
-int main(void)
+static int limit_program(char **argv)
+{
+	auto_held struct held *held = NULL;
+	auto_error struct error *err = NULL;
+	uint32_t order[4096];
+	size_t n;
+
+	if (held_open(argv[1], argv[2], &held, &err) < 0)
+		return fprintf(stderr, "%s\n", err->text), 1;
+	if (strcmp(argv[3], "-") != 0)
+		held_set_limit(held, strtoull(argv[3], NULL, 10));
+	printf("%llu", (unsigned long long)held_have(held));
+	n = held_order(held, order, ARRAY_LEN(order));
+	for (size_t i = 0; i < n; i++)
+		printf(" %u", order[i]);
+	return 0;
+}
+
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(refuses_what_is_not_its_manifest),
@@ -542,5 +562,7 @@ int main(void)
 		TEST(first_reads_are_remembered_in_order),
 	};
 
+	if (argc == 4)
+		return limit_program(argv);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
