@@ -181,7 +181,7 @@ install: all
 	for file in nightclass.conf netd.conf; do \
 		test -e $(DESTDIR)/etc/nightclass/$$file || \
 			install -m 644 debian/$$file $(DESTDIR)/etc/nightclass/ || exit 1; done
-	install -m 644 debian/*.service $(DESTDIR)/lib/systemd/system/
+	install -m 644 debian/*.service debian/*.socket $(DESTDIR)/lib/systemd/system/
 	install -m 644 debian/nightclass.sysctl $(DESTDIR)$(PREFIX)/lib/sysctl.d/60-nightclass.conf
 	for page in $(wildcard docs/man/*.scd); do \
 		name=$$(basename $$page .scd); dir=$(DESTDIR)$(PREFIX)/share/man/man$${name##*.}; \

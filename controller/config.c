@@ -7,6 +7,7 @@
  * read. */
 #include "controller/config.h"
 
+#include "lib/address.h"
 #include "lib/log.h"
 
 static int set_text(void *out, const char *value)
@@ -71,7 +72,8 @@ static int set_label(const char *value, void *out, struct error **err)
 {
 	if (!name_ok(value) || strlen(value) > 16)
 		return error_make(err, -EINVAL,
-			"\"%s\" is no label: 1 to 16 letters, digits and dashes, as ext4 has them", value);
+			"\"%s\" is no label: 1 to 16 letters, digits and dashes, as ext4 has them",
+			value);
 	return set_text(out, value);
 }
 
@@ -83,8 +85,16 @@ static int set_preload(const char *value, void *out, struct error **err)
 	while ((word = strsep(&rest, ", ")))
 		if (*word && (!name_ok(word) || (strcmp(word, "none") == 0 && !none)))
 			return error_make(err, -EINVAL,
-				"\"%s\" is no name of an image; write names and recent, or none alone", word);
+				"\"%s\" is no name of an image; write names and recent, or none "
+				"alone",
+				word);
 	return set_text(out, value);
+}
+
+static int set_addresses(const char *value, void *out, struct error **err)
+{
+	int r = address_list_check(value, err);
+	return r < 0 ? r : set_text(out, value);
 }
 
 #define KEY(sect, name, setter, member, req, def, text)                                            \
@@ -134,6 +144,11 @@ const struct conf_key config_keys[] = {
 	SELF(connections, set_connections, "4096", "connections at once, in all"),
 	SELF(connections_per_address, set_connections, "64",
 		"connections at once from one address"),
+	SELF(import_urls_allowed, set_addresses, NULL,
+		"hosts and prefixes that images may be loaded from though they are not public"),
+	SELF(import_url_max, conf_set_size, "64GiB", "how much is loaded from one URL at most"),
+	SELF(import_reader, conf_set_path, NULL,
+		"socket of the service that reads foreign images under a user of its own"),
 };
 const size_t config_n_keys = ARRAY_LEN(config_keys);
 
@@ -162,5 +177,7 @@ void config_done(struct config *config)
 	free(config->netd_socket);
 	free(config->log_level);
 	free(config->listen);
+	free(config->import_urls_allowed);
+	free(config->import_reader);
 	*config = (struct config){0};
 }

@@ -3,11 +3,12 @@
  *
  * POST /images only writes down what is to be imported and answers 202: the work is importer.c's. A
  * path on the lab server is taken from administrators alone, because the import reads it with the
- * server's rights; everybody else uploads first. Removing an image sweeps its chunks later, not
+ * server's rights; everybody else uploads first, or names a URL, which leads to no private address. Removing an image sweeps its chunks later, not
  * here. */
 #include "controller/api/route.h"
 
 #include "controller/api/image.h"
+#include "controller/api/import_request.h"
 #include "controller/api/importer.h"
 #include "controller/api/present.h"
 #include "controller/api/uploads.h"
@@ -107,11 +108,11 @@ static int images_post(
 	struct controller *controller = request->controller;
 	struct import_request import = {0};
 	int64_t id = 0;
-	int r = importer_read(request->body, &import, err);
+	int r = import_request_read(request->body, &import, err);
 	if (r < 0)
 		return r;
 	r = check_source(request, import.upload ? import.upload : import.path,
-		import.upload ? "upload" : "path", err);
+		import.upload ? "upload" : "path", err); /* none of both: a URL */
 	if (r >= 0)
 		r = check_source(request, import.kernel, "kernel", err);
 	if (r >= 0)
@@ -134,7 +135,7 @@ static int import_get(
 	const struct api_request *request, struct api_answer *ret_answer, struct error **err)
 {
 	struct import import = {0};
-	uint64_t id = 0, wait = 0, done = 0, total = 0;
+	uint64_t id = 0, wait = 0;
 	if (uint_parse(request->params[0], 1, INT64_MAX, &id) < 0)
 		return error_make(err, -ENOENT, "there is no import %s", request->params[0]);
 	int r = api_query_uint(request, "wait", WAIT_MAX_S, 0, &wait, err);
@@ -146,13 +147,16 @@ static int import_get(
 		ret_answer->wait_topic = xasprintf("import/%llu", (unsigned long long)id);
 		ret_answer->wait_ms = (int)wait * 1000;
 	}
-	importer_progress(request->controller->importer, (int64_t)id, &done, &total);
 	if (!ret_answer->wait_topic) {
+		struct import_progress at =
+			importer_progress(request->controller->importer, (int64_t)id);
+		bool runs = import.state == IMPORT_RUNNING;
 		ret_answer->status = 200;
-		ret_answer->body = json_pack("{s:I, s:s, s:s, s:I, s:I, s:s, s:s}", "id",
+		ret_answer->body = json_pack("{s:I, s:s, s:s, s:s, s:I, s:I, s:s, s:s}", "id",
 			(json_int_t)id, "name", import.name, "state",
-			import_state_names[import.state], "done", (json_int_t)done, "total",
-			(json_int_t)total, "reason", import.reason, "digest", import.digest);
+			import_state_names[import.state], "phase", runs ? at.phase : "", "done",
+			(json_int_t)at.done, "total", (json_int_t)at.total, "reason", import.reason,
+			"digest", import.digest);
 	}
 	import_done(&import);
 	return 0;

@@ -1,20 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Runs nightclass-import as a child, because it reads foreign files and must do so in a jail of its
- * own, and because reading a disk image takes minutes that the loop does not have.
+ * own, and because reading a disk image takes minutes that the loop does not have. What comes from
+ * a URL is brought first by another child, nightclass-download, which reads no image.
  *
  * What is to be done is a row of the store; this file only works on the oldest row that runs. So a
- * controller that was killed in between starts the same import anew, and since chunks are named by
- * their content nothing is done twice. Imports run one after the other: two would only fight for
- * disk and processor, and the revision of an image is the next free one when its import starts.
+ * controller that was killed in between takes up the same import: the download goes on at its last
+ * byte, and the chunks that were cut are found again under their digests, for which the sweep of
+ * the store at the start is left out when an import is to be taken up. Imports run one after the
+ * other: two would only fight for disk and processor, and the revision of an image is the next free
+ * one when its import starts.
  *
- * The child says what it does as JSON lines. They are read strictly within bounds: it handles
- * hostile input, so its output is not trusted to be short. */
+ * The children say what they do as JSON lines. They are read strictly within bounds: the children
+ * handle hostile input, so their output is not trusted to be short. */
 #include "controller/api/importer.h"
 
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include "controller/api/http.h"
+#include "controller/api/import_request.h"
 #include "controller/api/uploads.h"
 #include "controller/drive/drive.h"
 #include "controller/store/cluster.h"
@@ -22,6 +26,7 @@
 #include "controller/store/publish.h"
 #include "controller/store/store.h"
 #include "images/store.h"
+#include "lib/hash.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/spawn.h"
@@ -30,69 +35,18 @@ enum { LINE_MAX_LEN = 8192 };
 
 struct importer {
 	struct controller *controller;
-	int64_t id; /* 0: none runs */
-	char *name, *upload;
+	int64_t id;	/* 0: none runs */
+	int64_t broken; /* the one that a restart broke off, 0: none */
+	struct import_request request;
+	char *loaded; /* where the download goes, or NULL */
+	bool loading; /* the child is nightclass-download */
 	uint64_t revision, done, total, size, stored;
-	char *digest, *reason;
-	bool draft; /* to be published by somebody later */
+	char phase[16], *digest, *reason;
 	struct buf line;
 	int fd;
 	pid_t pid;
 	sd_event_source *io, *child, *next;
 };
-
-static const char *const formats[] = {"raw", "qcow2", NULL};
-static const struct json_field fields[] = {
-	FIELD(struct import_request, name, JSON_KIND_NAME, true),
-	FIELD(struct import_request, upload, JSON_KIND_SHA256, false),
-	FIELD(struct import_request, path, JSON_KIND_STRING, false),
-	{.name = "format",
-		.kind = JSON_KIND_ENUM,
-		.offset = offsetof(struct import_request, format),
-		.has_offset = offsetof(struct import_request, has_format),
-		.names = formats},
-	FIELD(struct import_request, kernel, JSON_KIND_STRING, false),
-	FIELD(struct import_request, initrd, JSON_KIND_STRING, false),
-	FIELD_MAX(struct import_request, cmdline, JSON_KIND_STRING, false, 1024),
-	FIELD(struct import_request, draft, JSON_KIND_BOOL, false),
-};
-
-void import_request_done(struct import_request *request)
-{
-	json_done(fields, ARRAY_LEN(fields), request);
-}
-
-static int check_file(const char *text, const char *field, struct error **err)
-{
-	if (!text || sha256_hex_ok(text) || (text[0] == '/' && !strstr(text, "/../")))
-		return 0;
-	return error_field(err, -EINVAL, field,
-		"the SHA-256 of an upload, or an absolute path on the lab server");
-}
-
-int importer_read(const json_t *body, struct import_request *ret_request, struct error **err)
-{
-	struct import_request request = {0};
-	int r = json_read(body, fields, ARRAY_LEN(fields), &request, err);
-	if (r < 0)
-		return r;
-	if (!request.upload == !request.path)
-		r = error_field(err, -EINVAL, "upload", "give one of upload and path");
-	else if (request.path && request.path[0] != '/')
-		r = error_field(err, -EINVAL, "path", "not an absolute path");
-	else if ((request.initrd || request.cmdline) && !request.kernel)
-		r = error_field(err, -EINVAL, "kernel", "initrd and cmdline need a kernel");
-	if (r >= 0)
-		r = check_file(request.kernel, "kernel", err);
-	if (r >= 0)
-		r = check_file(request.initrd, "initrd", err);
-	if (r < 0) {
-		import_request_done(&request);
-		return r;
-	}
-	*ret_request = request;
-	return 0;
-}
 
 /* The digest of an upload -> its path; a path stays one. */
 static int resolve(
@@ -105,7 +59,7 @@ static int resolve(
 }
 
 /* Our sibling in the same folder, else whatever PATH has. */
-static char *program(void)
+static char *program(const char *name)
 {
 	char self[4096];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -114,12 +68,32 @@ static char *program(void)
 		char *slash = strrchr(self, '/');
 		if (slash) {
 			*slash = '\0';
-			auto_free char *beside = xasprintf("%s/nightclass-import", self);
+			auto_free char *beside = xasprintf("%s/%s", self, name);
 			if (access(beside, X_OK) == 0)
 				return TAKE_PTR(beside);
 		}
 	}
-	return xstrdup("nightclass-import");
+	return xstrdup(name);
+}
+
+/* STATE_DIR/incoming/url-HASH: by the URL, so that a later try goes on with the same part. */
+static char *loaded_path(const struct controller *controller, const char *url)
+{
+	const struct sha256 digest = sha256_of(url, strlen(url));
+	char hex[SHA256_TEXT];
+	return xasprintf(
+		"%s/incoming/url-%.32s", controller->config.state_dir, sha256_format(&digest, hex));
+}
+
+static void read_progress(struct importer *importer, const json_t *object)
+{
+	const char *phase = json_string_value(json_object_get(object, "phase"));
+	snprintf(importer->phase, sizeof(importer->phase), "%s",
+		phase && name_ok(phase) ? phase : "");
+	importer->done = (uint64_t)json_integer_value(json_object_get(object, "done"));
+	importer->total = (uint64_t)json_integer_value(json_object_get(object, "total"));
+	auto_free char *topic = xasprintf("import/%lld", (long long)importer->id);
+	http_wake(importer->controller->http, topic);
 }
 
 static void read_line(struct importer *importer, const char *line)
@@ -137,11 +111,8 @@ static void read_line(struct importer *importer, const char *line)
 		importer->digest = xstrdup(json_string_value(digest));
 		importer->size = (uint64_t)json_integer_value(json_object_get(object, "size"));
 		importer->stored = (uint64_t)json_integer_value(json_object_get(object, "stored"));
-	} else if (object) {
-		importer->done = (uint64_t)json_integer_value(json_object_get(object, "done"));
-		importer->total = (uint64_t)json_integer_value(json_object_get(object, "total"));
-		auto_free char *topic = xasprintf("import/%lld", (long long)importer->id);
-		http_wake(importer->controller->http, topic);
+	} else if (json_object_get(object, "done")) {
+		read_progress(importer, object);
 	}
 }
 
@@ -176,19 +147,29 @@ static int on_output(sd_event_source *source, int fd, uint32_t events, void *arg
 	return 0;
 }
 
-static void clear(struct importer *importer)
+static void clear_child(struct importer *importer)
 {
 	importer->io = sd_event_source_disable_unref(importer->io);
 	importer->child = sd_event_source_disable_unref(importer->child);
 	if (importer->fd >= 0)
 		close(importer->fd);
-	free(importer->name);
-	free(importer->upload);
+	importer->fd = -1;
+	importer->done = importer->total = 0;
+	importer->phase[0] = '\0';
+	buf_done(&importer->line);
+}
+
+static void clear(struct importer *importer)
+{
+	clear_child(importer);
+	import_request_done(&importer->request);
+	free(importer->loaded);
 	free(importer->digest);
 	free(importer->reason);
-	buf_done(&importer->line);
-	*importer = (struct importer){
-		.controller = importer->controller, .next = importer->next, .fd = -1};
+	*importer = (struct importer){.controller = importer->controller,
+		.next = importer->next,
+		.broken = importer->broken,
+		.fd = -1};
 }
 
 /* The end of an import, good or bad, in one transaction. */
@@ -199,17 +180,21 @@ static void finish(struct importer *importer, const char *reason)
 	auto_error struct error *err = NULL;
 	int64_t id = importer->id;
 	bool good = reason == NULL && importer->digest;
+	/* Before the row says so: a crash in between loads it again, and no old file is ever taken.
+	 */
+	if (importer->loaded && !importer->loading)
+		unlink(importer->loaded);
 	int r = store_begin(store, &err);
 	if (r >= 0) {
 		if (good) {
-			const struct image image = {.name = importer->name,
+			const struct image image = {.name = importer->request.name,
 				.revision = importer->revision,
 				.digest = importer->digest,
 				.size = importer->size,
 				.stored = importer->stored,
 				.created = clock_wall()};
 			r = store_image_insert(store, &image, &err);
-			if (r >= 0 && !importer->draft)
+			if (r >= 0 && !importer->request.draft)
 				r = store_image_publish(store, image.name, image.revision, &err);
 		}
 		if (r >= 0)
@@ -226,8 +211,8 @@ static void finish(struct importer *importer, const char *reason)
 	}
 	if (r < 0)
 		log_error("import %lld: %s", (long long)id, error_text(err, r));
-	else if (good && importer->upload)
-		upload_remove(controller, importer->upload);
+	else if (good && importer->request.upload)
+		upload_remove(controller, importer->request.upload);
 	clear(importer);
 	auto_free char *topic = xasprintf("import/%lld", (long long)id);
 	http_wake(controller->http, topic);
@@ -236,54 +221,37 @@ static void finish(struct importer *importer, const char *reason)
 		importer_kick(importer);
 }
 
+static int import_start(struct importer *importer, struct error **err);
+
 static int on_child(sd_event_source *source, const siginfo_t *info, void *arg)
 {
 	struct importer *importer = arg;
+	const char *what = importer->loading ? "nightclass-download" : "nightclass-import";
 	auto_free char *reason = NULL;
+	auto_error struct error *err = NULL;
 	(void)source;
 	importer->pid = 0;
 	read_output(importer);
 	if (info->si_code != CLD_EXITED)
-		reason = xasprintf("nightclass-import was ended by signal %d", info->si_status);
+		reason = xasprintf("%s was ended by signal %d", what, info->si_status);
 	else if (info->si_status != 0)
-		reason = importer->reason ? xstrdup(importer->reason)
-					  : xasprintf("nightclass-import ended with status %d",
-						    info->si_status);
-	finish(importer, reason);
+		reason = importer->reason
+				 ? xstrdup(importer->reason)
+				 : xasprintf("%s ended with status %d", what, info->si_status);
+	if (reason || !importer->loading)
+		return finish(importer, reason), 0;
+	clear_child(importer);
+	int r = import_start(importer, &err);
+	if (r < 0)
+		finish(importer, error_text(err, r));
 	return 0;
 }
 
-static int spawn(
-	struct importer *importer, const struct import_request *request, struct error **err)
+static int spawn(struct importer *importer, const char *const *argv, struct error **err)
 {
-	struct controller *controller = importer->controller;
-	sd_event *event = loop_event(controller->loop);
-	auto_free char *self = program(),
-		       *store = xasprintf("%s/store", controller->config.state_dir);
-	auto_free char *revision = xasprintf("%llu", (unsigned long long)importer->revision);
-	auto_free char *file = NULL, *kernel = NULL, *initrd = NULL;
-	const char *argv[20] = {
-		self, "--store", store, "--name", importer->name, "--revision", revision};
-	size_t n = 7;
+	sd_event *event = loop_event(importer->controller->loop);
 	int fds[3] = {-1, -1, -1};
-	int r = resolve(controller, request->upload ? request->upload : request->path, &file, err);
-	if (r >= 0)
-		r = resolve(controller, request->kernel, &kernel, err);
-	if (r >= 0)
-		r = resolve(controller, request->initrd, &initrd, err);
-	if (r < 0)
-		return r;
-	const char *const pairs[][2] = {
-		{"--format", request->has_format ? formats[request->format] : NULL},
-		{"--kernel", kernel}, {"--initrd", initrd}, {"--cmdline", request->cmdline}};
-	for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
-		if (!pairs[i][1])
-			continue;
-		argv[n++] = pairs[i][0];
-		argv[n++] = pairs[i][1];
-	}
-	argv[n] = file;
-	r = spawn_start(argv, NULL, 2, fds, &importer->pid, err);
+	int r = spawn_start(argv, NULL, 2, fds, &importer->pid, err);
 	if (r < 0)
 		return r;
 	importer->fd = fds[1];
@@ -292,28 +260,92 @@ static int spawn(
 	if (r >= 0)
 		r = sd_event_add_child(
 			event, &importer->child, importer->pid, WEXITED, on_child, importer);
-	return r < 0 ? error_make(err, r, "cannot watch nightclass-import: %s", strerror(-r)) : 0;
+	return r < 0 ? error_make(err, r, "cannot watch %s: %s", argv[0], strerror(-r)) : 0;
+}
+
+/* Puts the options that have a value behind argv[n]; how many words there are then. */
+static size_t add_options(
+	const char **argv, size_t n, const char *const (*pairs)[2], size_t n_pairs)
+{
+	for (size_t i = 0; i < n_pairs; i++) {
+		if (!pairs[i][1])
+			continue;
+		argv[n++] = pairs[i][0];
+		argv[n++] = pairs[i][1];
+	}
+	return n;
+}
+
+/* First child, for a URL. */
+static int download_start(struct importer *importer, struct error **err)
+{
+	const struct import_request *request = &importer->request;
+	const struct config *config = &importer->controller->config;
+	auto_free char *self = program("nightclass-download"),
+		       *max = xasprintf("%llu", (unsigned long long)config->import_url_max);
+	const char *argv[12] = {self, "--into", importer->loaded, "--max", max};
+	const char *const pairs[][2] = {
+		{"--sha256", request->sha256}, {"--allow", config->import_urls_allowed}};
+	size_t n = add_options(argv, 5, pairs, ARRAY_LEN(pairs));
+	argv[n] = request->url;
+	importer->loading = true;
+	return spawn(importer, argv, err);
+}
+
+/* Second child, or the only one. */
+static int import_start(struct importer *importer, struct error **err)
+{
+	struct controller *controller = importer->controller;
+	const struct import_request *request = &importer->request;
+	auto_free char *self = program("nightclass-import"),
+		       *store = xasprintf("%s/store", controller->config.state_dir);
+	auto_free char *revision = xasprintf("%llu", (unsigned long long)importer->revision);
+	auto_free char *file = NULL, *kernel = NULL, *initrd = NULL;
+	const char *argv[24] = {
+		self, "--store", store, "--name", request->name, "--revision", revision};
+	importer->loading = false;
+	int r = resolve(controller,
+		importer->loaded  ? importer->loaded
+		: request->upload ? request->upload
+				  : request->path,
+		&file, err);
+	if (r >= 0)
+		r = resolve(controller, request->kernel, &kernel, err);
+	if (r >= 0)
+		r = resolve(controller, request->initrd, &initrd, err);
+	if (r < 0)
+		return r;
+	const char *const pairs[][2] = {
+		{"--format", request->has_format ? import_formats[request->format] : NULL},
+		{"--kernel", kernel}, {"--initrd", initrd}, {"--cmdline", request->cmdline},
+		{"--reader", controller->config.import_reader}};
+	size_t n = add_options(argv, 7, pairs, ARRAY_LEN(pairs));
+	if (importer->id == importer->broken)
+		argv[n++] = "--resume";
+	argv[n] = file;
+	return spawn(importer, argv, err);
 }
 
 static int begin(struct importer *importer, const struct import *import, struct error **err)
 {
-	struct import_request request = {0};
 	auto_json json_t *body = NULL;
 	importer->id = import->id;
-	importer->name = xstrdup(import->name);
 	int r = json_parse_object(import->request, strlen(import->request), &body, err);
 	if (r >= 0)
-		r = importer_read(body, &request, err);
+		r = import_request_read(body, &importer->request, err);
 	if (r >= 0)
 		r = store_image_next_revision(
 			importer->controller->store, import->name, &importer->revision, err);
-	if (r >= 0) {
-		importer->upload = xstrdup(request.upload);
-		importer->draft = request.draft;
-		r = spawn(importer, &request, err);
-	}
-	import_request_done(&request);
-	return r;
+	if (r < 0)
+		return r;
+	if (importer->request.url)
+		importer->loaded = loaded_path(importer->controller, importer->request.url);
+	/* It is there when a restart broke off the import of it, or a crash its removal. */
+	if (importer->loaded && import->id != importer->broken)
+		unlink(importer->loaded);
+	if (importer->loaded && access(importer->loaded, R_OK) != 0)
+		return download_start(importer, err);
+	return import_start(importer, err);
 }
 
 static int on_next(sd_event_source *source, void *arg)
@@ -377,13 +409,27 @@ static int sweep(struct controller *controller, struct error **err)
 	return r;
 }
 
+/* The first import that was running when we ended. */
+static int find_broken(struct importer *importer, struct error **err)
+{
+	struct imports imports = {0};
+	int r = store_import_list(importer->controller->store, &imports, err);
+	vec_each (struct import, import, &imports)
+		if (import->state == IMPORT_RUNNING && importer->broken == 0)
+			importer->broken = import->id;
+	imports_done(&imports);
+	return r;
+}
+
 int importer_new(struct controller *controller, struct importer **ret_importer, struct error **err)
 {
 	struct importer *importer = xnew(struct importer);
 	importer->controller = controller;
 	importer->fd = -1;
 	auto_error struct error *why = NULL;
-	int r = sweep(controller, &why);
+	int r = find_broken(importer, &why);
+	if (r >= 0 && importer->broken == 0)
+		r = sweep(controller, &why);
 	if (r < 0)
 		log_warning("images: the store was not swept: %s", error_text(why, r));
 	r = sd_event_add_defer(loop_event(controller->loop), &importer->next, on_next, importer);
@@ -408,10 +454,9 @@ void importer_free(struct importer *importer)
 	free(importer);
 }
 
-void importer_progress(
-	const struct importer *importer, int64_t id, uint64_t *ret_done, uint64_t *ret_total)
+struct import_progress importer_progress(const struct importer *importer, int64_t id)
 {
 	bool mine = importer && importer->id == id;
-	*ret_done = mine ? importer->done : 0;
-	*ret_total = mine ? importer->total : 0;
+	return mine ? (struct import_progress){importer->phase, importer->done, importer->total}
+		    : (struct import_progress){"waiting", 0, 0};
 }

@@ -5,27 +5,21 @@
 
 #include "controller/controller.h"
 #include "lib/error.h"
-#include "lib/json.h"
 
 struct importer;
 
-/* What POST /images asks for; read by importer_read, free by import_request_done. */
-struct import_request {
-	char *name, *upload, *path, *kernel, *initrd, *cmdline;
-	int format;
-	bool has_format;
-	bool draft; /* not published when it is there */
-};
-int importer_read(const json_t *body, struct import_request *ret_request, struct error **err);
-void import_request_done(struct import_request *request);
-
-/* Goes on with what a restart broke off. */
+/* Goes on with what a restart broke off: a download where it was, and of what was cut into chunks
+ * nothing is written twice. */
 int importer_new(struct controller *controller, struct importer **ret_importer, struct error **err);
 void importer_free(struct importer *importer); /* ends the child; NULL is fine */
 /* A row was added: starts it when none runs. */
 void importer_kick(struct importer *importer);
-/* Bytes done and to do of the import that runs; 0 and 0 for any other. */
-void importer_progress(
-	const struct importer *importer, int64_t id, uint64_t *ret_done, uint64_t *ret_total);
+/* What the import that runs does ("download", "check", "unpack", "convert", "cut") and with how
+ * many bytes of how many (0: not known); "waiting" and zeros for any other. */
+struct import_progress {
+	const char *phase;
+	uint64_t done, total;
+};
+struct import_progress importer_progress(const struct importer *importer, int64_t id);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* image: import is upload, then a request, then waiting for the controller's check of the header
- * and its cut into chunks (a jailed process there; nothing of a foreign image is interpreted here).
- * A folder made by a recipe (disk.raw or disk.qcow2, vmlinuz, initrd.img, cmdline) is imported as
- * one image; `image build` (recipe.c) ends here as well.
+/* image: import is upload (or naming a URL), then a request, then waiting for the controller's
+ * check of the header and its cut into chunks (a jailed process there; nothing of a foreign image
+ * is interpreted here). A folder made by a recipe (disk.raw or disk.qcow2, vmlinuz, initrd.img,
+ * cmdline) is imported as one image; `image build` (recipe.c) ends here as well.
  */
 #include <sys/stat.h>
 #include "controller/cli/progress.h"
@@ -86,7 +86,8 @@ int image_delete(struct cli *cli, struct error **err)
 /* What goes into one import; paths are owned. */
 struct source {
 	char *disk, *kernel, *initrd, *cmdline;
-	const char *format;
+	const char *format; /* NULL: by its first bytes, which the controller judges */
+	bool url;	    /* disk is one */
 };
 
 static void source_done(struct source *source)
@@ -117,6 +118,7 @@ static int read_cmdline(const char *path, char **ret_text, struct error **err)
 static int source_from_folder(const char *folder, struct source *s, struct error **err)
 {
 	s->disk = in_folder(folder, "disk.raw");
+	s->format = s->disk ? "raw" : "qcow2";
 	if (!s->disk)
 		s->disk = in_folder(folder, "disk.qcow2");
 	if (!s->disk)
@@ -127,35 +129,35 @@ static int source_from_folder(const char *folder, struct source *s, struct error
 	return cmdline ? read_cmdline(cmdline, &s->cmdline, err) : 0;
 }
 
-/* raw or qcow2 by the first four bytes; the controller checks the rest. */
-static int guess_format(const char *path, const char **ret_format, struct error **err)
+static bool is_url(const char *path)
 {
-	char magic[4] = {0};
-	auto_fclose FILE *file = fopen(path, "re");
-	if (!file) {
+	return str_starts(path, "http://") || str_starts(path, "https://");
+}
+
+static int disk_find(const struct cli *cli, const char *path, struct source *s, struct error **err)
+{
+	struct stat st;
+	s->url = is_url(path);
+	if (s->url && cli_value(cli, "on-server"))
+		return error_make(err, -EINVAL, "--on-server is for files, not for a URL");
+	if (!s->url && cli_value(cli, "sha256"))
+		return error_make(err, -EINVAL, "--sha256 is for a URL");
+	if (!s->url && stat(path, &st) < 0) {
 		int e = -errno;
 		return error_make(err, e, "cannot read %s: %s", path, strerror(-e));
 	}
-	size_t n = fread(magic, 1, sizeof(magic), file);
-	*ret_format = n == 4 && memcmp(magic, "QFI\xfb", 4) == 0 ? "qcow2" : "raw";
+	if (!s->url && S_ISDIR(st.st_mode))
+		return source_from_folder(path, s, err);
+	s->disk = xstrdup(path);
 	return 0;
 }
 
 static int source_find(
 	const struct cli *cli, const char *path, struct source *s, struct error **err)
 {
-	struct stat st;
 	const char *kernel = cli_value(cli, "kernel"), *initrd = cli_value(cli, "initrd"),
-		   *cmdline = cli_value(cli, "cmdline");
-	int e = 0;
-	if (stat(path, &st) < 0) {
-		e = -errno;
-		return error_make(err, e, "cannot read %s: %s", path, strerror(-e));
-	}
-	if (S_ISDIR(st.st_mode))
-		e = source_from_folder(path, s, err);
-	else
-		s->disk = xstrdup(path);
+		   *cmdline = cli_value(cli, "cmdline"), *format = cli_value(cli, "format");
+	int e = disk_find(cli, path, s, err);
 	if (e < 0)
 		return e;
 	if (kernel) {
@@ -176,8 +178,9 @@ static int source_find(
 		return e;
 	if ((s->initrd || s->cmdline) && !s->kernel)
 		return error_make(err, -EINVAL, "--initrd and --cmdline need --kernel");
-	s->format = cli_value(cli, "format");
-	return s->format ? 0 : guess_format(s->disk, &s->format, err);
+	if (format)
+		s->format = format;
+	return 0;
 }
 
 /* A file as the controller can find it: uploaded and named by its digest, or (--on-server) its path
@@ -214,19 +217,22 @@ static int look_import(
 		return error_make(err, -EIO, "refused: %s", show_text(import, "reason"));
 	uint64_t done = (uint64_t)json_integer_value(json_object_get(import, "done")),
 		 total = (uint64_t)json_integer_value(json_object_get(import, "total"));
-	if (total && !*ret_done)
-		progress_bytes(p, "import", done, total);
+	const char *phase = show_text(import, "phase");
+	if (done && !*ret_done)
+		progress_bytes(p, *phase ? phase : "import", done, total);
 	else
-		progress_say(p, "import: %s", state);
+		progress_say(p, "import: %s", *phase && !*ret_done ? phase : state);
 	return 0;
 }
 
 static int import_source(
 	struct cli *cli, const char *name, const struct source *s, struct error **err)
 {
+	const char *sha256 = cli_value(cli, "sha256");
 	auto_json json_t *answer = NULL,
-			 *body = json_pack("{s:s,s:s}", "name", name, "format", s->format);
-	int e = name_part(cli, s->disk, "upload", body, err);
+			 *body = json_pack("{s:s, s:s*, s:s*, s:s*}", "name", name, "format",
+				 s->format, "url", s->url ? s->disk : NULL, "sha256", sha256);
+	int e = s->url ? 0 : name_part(cli, s->disk, "upload", body, err);
 	if (e == 0)
 		e = name_part(cli, s->kernel, "kernel", body, err);
 	if (e == 0)

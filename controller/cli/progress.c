@@ -45,22 +45,45 @@ void progress_say(struct progress *p, const char *fmt, ...)
 	p->last = text;
 }
 
+/* Bytes a second of what is counted now; 0: too early to say. */
+static uint64_t rate_of(struct progress *p, const char *what, uint64_t done, int64_t now)
+{
+	if (!p->what || strcmp(p->what, what) != 0 || done < p->from) {
+		free(p->what);
+		p->what = xstrdup(what);
+		p->from_ms = now;
+		p->from = done;
+		p->said_ms = INT64_MIN / 2;
+	}
+	return now > p->from_ms ? (done - p->from) * 1000 / (uint64_t)(now - p->from_ms) : 0;
+}
+
+static char *time_left(uint64_t seconds)
+{
+	return seconds < 120
+		       ? xasprintf("%d s", (int)seconds + 1)
+		       : xasprintf("%d min", (int)(seconds / 60 > 5999 ? 5999 : seconds / 60));
+}
+
 void progress_bytes(struct progress *p, const char *what, uint64_t done, uint64_t total)
 {
 	int64_t now = clock_mono_ms(),
 		gap = p->cli->err_is_terminal ? TERMINAL_EVERY_MS : LINES_EVERY_MS;
-	if (done < total && now - p->said_ms < gap)
+	uint64_t rate = rate_of(p, what, done, now);
+	if ((done < total || !total) && now - p->said_ms < gap)
 		return;
-	double seconds = (double)(now - p->since_ms) / 1000,
-	       rate = seconds > 0 ? (double)done / seconds : 0;
 	auto_free char *have = size_format(done), *all = size_format(total),
-		       *speed = size_format((uint64_t)rate);
+		       *speed = size_format(rate);
 	int percent = total ? (int)((double)done * 100 / (double)total) : 100;
-	if (done >= total || rate <= 0)
+	if (!total)
+		progress_say(p, "%s: %s, %s/s", what, have, speed);
+	else if (done >= total || rate == 0)
 		progress_say(p, "%s: %s of %s, %d %%", what, have, all, percent);
-	else
-		progress_say(p, "%s: %s of %s, %d %%, %s/s, %d s left", what, have, all, percent,
-			speed, (int)((double)(total - done) / rate) + 1);
+	else {
+		auto_free char *left = time_left((total - done) / rate);
+		progress_say(p, "%s: %s of %s, %d %%, %s/s, %s left", what, have, all, percent,
+			speed, left);
+	}
 }
 
 void progress_end(struct progress *p)
@@ -68,7 +91,8 @@ void progress_end(struct progress *p)
 	if (p->open)
 		fputc('\n', stderr);
 	free(p->last);
-	p->last = NULL;
+	free(p->what);
+	p->last = p->what = NULL;
 	p->open = false;
 }
 

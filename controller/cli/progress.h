@@ -10,6 +10,9 @@
 struct progress {
 	const struct cli *cli;
 	int64_t since_ms, said_ms;
+	int64_t from_ms; /* when what is counted now began, and with how many bytes */
+	uint64_t from;
+	char *what; /* is counted now */
 	char *last;
 	bool open; /* the terminal's line is not ended */
 };
@@ -18,7 +21,8 @@ void progress_begin(struct progress *p, const struct cli *cli);
 /* Says `text` with the time since begin; the same text twice in a row is said once where lines are
  * kept. */
 void progress_say(struct progress *p, const char *fmt, ...) PRINTF_LIKE(2, 3);
-/* The same for bytes, with rate and time left; elsewhere than on a terminal every 10 s at most. */
+/* The same for bytes, with rate and time left, counted anew when `what` is another; elsewhere than
+ * on a terminal every 10 s at most. total 0: not known. */
 void progress_bytes(struct progress *p, const char *what, uint64_t done, uint64_t total);
 void progress_end(struct progress *p);
 

@@ -127,6 +127,7 @@ class FakeApi:
         self.forbidden = ()                          # nouns that this token's role may not see
         self.cluster_ends, self.import_ends, self.output, self.exit_code = "ready", ("done", ""), b"", 0
         self.drop_pieces = 0                         # so many PUTs are answered by a closed connection
+        self.import_steps = []                       # what the first looks at an import see
         self.no_zeros = False                        # a PUT with zero= is refused
         self.changed = threading.Condition()
         self.closing = False
@@ -332,7 +333,9 @@ class RequestHandler(BaseHTTPRequestHandler):
         if state == "done" and not any(i["name"] == job["name"] for i in self.fake.data["images"]):
             self.fake.data["images"].append({"name": job["name"], "revision": 1, "digest": "cd" * 32, "size": 4096,
                                              "stored": 512, "created": stamp()})
-        self.answer(200, {"id": 7, "state": state, "done": job["looks"], "total": 3, "reason": reason})
+        step = self.fake.import_steps[job["looks"] - 1:job["looks"]] if state == "running" else []
+        self.answer(200, {"id": 7, "state": state, "phase": "", "done": job["looks"], "total": 3, "reason": reason,
+                          **(step[0] if step else {})})
 
     def post_clusters(self, words):
         asked = self.json()

@@ -288,7 +288,7 @@ def test_image_import_resumes_and_waits(cli, api, tmp_path):
     offsets = [path.partition("offset=")[2] for verb, path, _ in api.requests if verb == "PUT" and digest in path]
     assert offsets == [str(4 << 20), str(4 << 20), str(8 << 20)]
     asked = json.loads([body for verb, path, body in api.requests if verb == "POST"][0])
-    assert asked == {"name": "lab-image", "format": "raw", "upload": digest, "cmdline": "root=/dev/vda quiet",
+    assert asked == {"name": "lab-image", "upload": digest, "cmdline": "root=/dev/vda quiet",
                      "kernel": hashlib.sha256(b"kernel").hexdigest()}
     assert "lab-image" in done.out and "import: " in done.err
 
@@ -319,6 +319,23 @@ def test_image_from_a_recipes_folder(cli, api, tmp_path):
     asked = json.loads([body for verb, path, body in api.requests if verb == "POST"][0])
     assert (asked["format"], asked["cmdline"]) == ("qcow2", "root=/dev/vda")
     assert {"kernel", "initrd", "upload"} < asked.keys()
+
+
+def test_image_from_a_url_is_named_not_sent(cli, api):
+    url, digest = "https://images.example.org/disk.vmdk", "ab" * 32
+    cli("image", "import", "web", url, "--sha256", digest, "--format", "vmdk")
+    assert [json.loads(body) for verb, path, body in api.requests if verb == "POST"] == [
+        {"name": "web", "url": url, "sha256": digest, "format": "vmdk"}]
+    assert not [path for verb, path, _ in api.requests if verb == "PUT"]
+    cli("image", "import", "web", url, "--on-server", expect=USAGE)
+
+
+def test_an_imports_phases_are_told_and_json_stays_clean(cli, api, tmp_path):
+    (tmp_path / "disk.raw").write_bytes(b"\1" * 4096)
+    api.import_steps = [{"phase": "convert", "done": 1 << 30, "total": 4 << 30}, {"phase": "cut", "done": 1 << 20, "total": 0}]
+    done = cli("-o", "json", "image", "import", "lab-image", "disk.raw")
+    assert "convert: 1.0 GiB of 4.0 GiB, 25 %" in done.err and "cut: 1.0 MiB" in done.err
+    assert json.loads(done.out)["name"] == "lab-image"
 
 
 def test_image_refused_says_why(cli, api, tmp_path):

@@ -143,7 +143,7 @@ def test_import(importing):
     chunks = [c for part in manifest.json["parts"].values() for c in part["chunks"] if c != "0"]
     assert chunks and all(importing.boot(f"/chunks/{c}").status == 200 for c in chunks)
     assert importing("GET", f"/uploads/{digest}").json["have"] == 0, "used up"
-    assert [e["kind"] for e in importing.events() if e["subject"] == "image/mpi"] == ["image.added", "import.done"]
+    assert [e["kind"] for e in importing.events() if e["subject"] == "image/mpi"] == ["image.added", "image.published", "import.done"]
     upload(importing, disk)
     assert ended(importing, importing("POST", "/images", {"name": "mpi", "upload": digest}))["state"] == "done"
     assert [i["revision"] for i in importing.ok("GET", "/images").items] == [2, 1]

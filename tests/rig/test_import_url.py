@@ -1,97 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """nightclass-download against a server that has Range and ETag, loses connections, redirects and lies when told to."""
 import hashlib
-import http.server
 import json
 import os
 import pathlib
-import random
-import socket
 import subprocess
 import threading
 
 import pytest
 
+from tests.rig.web import BODY, Handler, Web
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("NIGHTCLASS_BUILD", ROOT / "build")).resolve()
 DOWNLOAD = BUILD / "nightclass-download"
-BODY = random.Random(7).randbytes(3_000_001)
 DIGEST = hashlib.sha256(BODY).hexdigest()
-
-
-class Web(http.server.ThreadingHTTPServer):
-    """`asked` has (path, Range, If-Range) of each request, `sent` counts body bytes. The fields below change what it does."""
-    daemon_threads = True
-
-    def __init__(self):
-        self.body, self.etag, self.ranges = BODY, '"one"', True
-        self.cut_after: list[int] = []  # of the next answers, how many bytes come before the connection is cut
-        self.redirects: dict[str, str] = {}
-        self.statuses: list[int] = []   # of the next answers, instead of 200
-        self.length = True
-        self.asked, self.sent = [], 0
-        super().__init__(("127.0.0.1", 0), Handler)
-
-    def url(self, path="/disk.raw", host="127.0.0.1") -> str:
-        return f"http://{host}:{self.server_port}{path}"
-
-    def __enter__(self):
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.shutdown()
-        self.server_close()
-
-    def handle_error(self, *_):
-        """A client that hangs up is what some tests are about."""
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_):
-        pass
-
-    def do_GET(self):
-        web = self.server
-        wanted, condition = self.headers.get("Range"), self.headers.get("If-Range")
-        web.asked.append((self.path, wanted, condition))
-        if self.path in web.redirects:
-            self.send_response(302)
-            self.send_header("Location", web.redirects[self.path])
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        if web.statuses:
-            self.send_response(web.statuses.pop(0))
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        start = 0
-        if wanted and web.ranges and (condition is None or condition == web.etag):
-            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
-        body = web.body[start:]
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(web.body) - 1}/{len(web.body)}")
-        if web.etag:
-            self.send_header("ETag", web.etag)
-        if web.length:
-            self.send_header("Content-Length", str(len(body)))
-        else:
-            self.send_header("Connection", "close")
-            self.close_connection = True
-        self.end_headers()
-        if web.cut_after:
-            body = body[:web.cut_after.pop(0)]
-            self.wfile.write(body)
-            web.sent += len(body)
-            self.connection.shutdown(socket.SHUT_RDWR)
-            self.close_connection = True
-            return
-        self.wfile.write(body)
-        web.sent += len(body)
 
 
 @pytest.fixture

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Imports by the daemon: from a URL, broken off by its death and taken up again, refused with nothing left behind."""
+import hashlib
+import os
+import random
+import socket
+import struct
+import subprocess
+import threading
+
+import pytest
+
+from tests.program.conftest import BUILD, until
+from tests.program.test_uploads import ended, upload
+from tests.rig.web import Web
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def importing(make_controller):
+    for program in ("nightclass-import", "nightclass-download"):
+        if not (BUILD / program).exists():
+            pytest.skip(f"{BUILD}/{program} is not built")
+    return make_controller(options="import_urls_allowed = 127.0.0.1")
+
+
+def files_of(controller) -> list[str]:
+    """What is in the store and on its way in, without the lock."""
+    return sorted(str(p.relative_to(controller.state)) for folder in ("store", "incoming")
+                  for p in (controller.state / folder).rglob("*") if p.is_file() and p.name != "lock")
+
+
+def chunks_of(controller) -> dict[str, int]:
+    """Inode of each chunk: one that is written again has another."""
+    return {p.name: p.stat().st_ino for p in (controller.state / "store" / "chunks").rglob("*") if p.is_file()}
+
+
+def look(controller, answer) -> dict:
+    return controller.ok("GET", f"/imports/{answer.json['id']}").json
+
+
+def test_an_image_from_a_url(importing):
+    disk = random.Random(1).randbytes(3 * MIB)
+    with Web(disk) as web:
+        body = {"name": "web", "url": web.url(), "sha256": hashlib.sha256(disk).hexdigest()}
+        done = ended(importing, importing("POST", "/images", body))
+    assert done["state"] == "done", done
+    assert importing.ok("GET", "/images/web").json["size"] == len(disk)
+    assert not list((importing.state / "incoming").iterdir()), "the download was used up"
+
+
+def test_a_private_url_is_refused_unless_listed(make_controller):
+    controller = make_controller()
+    with Web() as web:
+        failed = ended(controller, controller("POST", "/images", {"name": "web", "url": web.url()}))
+        assert failed["state"] == "failed" and "127.0.0.1 is not allowed" in failed["reason"], failed
+        assert web.asked == [] and files_of(controller) == []
+
+
+def test_a_download_survives_the_daemons_death(importing):
+    disk = random.Random(2).randbytes(4 * MIB)
+    with Web(disk) as web:
+        web.hold_at = 3 * MIB
+        answer = importing("POST", "/images", {"name": "web", "url": web.url()})
+        until(lambda: look(importing, answer)["phase"] == "download" and look(importing, answer)["total"] == len(disk), 30,
+              "the download")
+        part = importing.state / "incoming"
+        until(lambda: any(p.stat().st_size == web.hold_at for p in part.glob("*.part")), 30, "what was sent to be written")
+        importing.kill_and_restart()
+        web.go_on.set()
+        assert ended(importing, answer)["state"] == "done"
+        assert [r for _, r, _ in web.asked] == [None, f"bytes={web.hold_at}-"], "it went on where it was"
+    assert importing.ok("GET", "/images/web").json["size"] == len(disk)
+
+
+def test_a_cut_survives_the_daemons_death(importing, tmp_path):
+    """What was cut before is found again: of all chunks but those in the making at that moment none is written twice."""
+    disk = tmp_path / "disk.raw"
+    disk.write_bytes(random.Random(3).randbytes(160 * MIB))
+    answer = importing("POST", "/images", {"name": "big", "path": str(disk)})
+    until(lambda: len(chunks_of(importing)) > 100, 60, "a hundred chunks")
+    importing.stop(9)
+    before = chunks_of(importing)
+    assert len(before) < 640, "it must have been killed in the middle"
+    importing.start()
+    assert ended(importing, answer)["state"] == "done"
+    after = chunks_of(importing)
+    again = [name for name, inode in before.items() if after.get(name) != inode]
+    assert len(after) == 640 and not again, f"{len(again)} of {len(before)} chunks were written twice"
+
+
+def test_a_chunk_that_a_power_cut_spoilt_is_not_relied_on(importing, tmp_path):
+    disk = tmp_path / "disk.raw"
+    disk.write_bytes(random.Random(4).randbytes(160 * MIB))
+    answer = importing("POST", "/images", {"name": "big", "path": str(disk)})
+    until(lambda: len(chunks_of(importing)) > 50, 60, "fifty chunks")
+    importing.stop(9)
+    spoilt = [p for p in (importing.state / "store" / "chunks").rglob("*") if p.is_file()][:20]
+    for chunk in spoilt[:10]:
+        os.truncate(chunk, 0)
+    for chunk in spoilt[10:]:
+        chunk.write_bytes(os.urandom(chunk.stat().st_size))
+    importing.start()
+    done = ended(importing, answer)
+    assert done["state"] == "done"
+    manifest = importing.boot(f"/manifests/{done['digest']}").json
+    assert {chunk.name for chunk in spoilt} <= set(manifest["parts"]["disk"]["chunks"])
+    for digest in (chunk.name for chunk in spoilt):
+        frame = importing.boot(f"/chunks/{digest}").body
+        plain = subprocess.run(["zstd", "-dcq"], input=frame, capture_output=True, check=True).stdout
+        assert hashlib.sha256(plain).hexdigest() == digest
+
+
+def bomb() -> bytes:
+    import zlib
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    return b"".join(packer.compress(b"\x01" * (16 * MIB)) for _ in range(16)) + packer.flush()
+
+
+def flat_vmdk() -> bytes:
+    return (b'# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\ncreateType="monolithicFlat"\n'
+            b'RW 8 FLAT "/etc/passwd" 0\n')
+
+
+def backing() -> bytes:
+    header = bytearray(70000)
+    header[:32] = struct.pack(">4sIQIIQ", b"QFI\xfb", 3, 400, 11, 16, MIB)
+    header[100:104] = struct.pack(">I", 104)
+    header[400:411] = b"/etc/passwd"
+    return bytes(header)
+
+
+@pytest.mark.parametrize("make, reason", [(bomb, "100 times"), (flat_vmdk, "monolithicFlat"), (backing, "backing file")])
+def test_the_daemon_outlives_hostile_files(importing, make, reason):
+    digest = upload(importing, make())
+    failed = ended(importing, importing("POST", "/images", {"name": "evil", "upload": digest}))
+    assert failed["state"] == "failed" and reason in failed["reason"], failed
+    assert importing.process.poll() is None and importing("GET", "/images/evil").status == 404
+    assert files_of(importing) == [f"incoming/{digest}"], "the upload stays for another try, nothing else"
+
+
+def test_the_reader_of_the_service_has_its_own_uid(make_controller, tmp_path):
+    """The socket that a service manager would hold, with the reader under another uid behind it."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root to start the reader as somebody else")
+    seen = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(tmp_path / "reader.sock"))
+        listener.listen()
+
+        def serve():
+            connection, _ = listener.accept()
+            child = subprocess.Popen(["setpriv", "--reuid", "64777", "--regid", "64777", "--clear-groups",
+                                      f"/proc/self/fd/{program}", "--serve-reader"], stdin=connection, pass_fds=(program,))
+            connection.close()
+            seen.append(child.pid)
+            child.wait()
+
+        program = os.open(BUILD / "nightclass-import", os.O_RDONLY)  # its folder may be closed to that uid
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        controller = make_controller(options=f"import_reader = {tmp_path}/reader.sock")
+        disk = random.Random(5).randbytes(2 * MIB)
+        done = ended(controller, controller("POST", "/images", {"name": "mine", "upload": upload(controller, disk)}))
+        thread.join(20)
+        os.close(program)
+    assert done["state"] == "done" and seen, done
+
+
+def test_without_the_service_the_reader_is_our_own(make_controller, tmp_path):
+    controller = make_controller(options=f"import_reader = {tmp_path}/nobody.sock")
+    done = ended(controller, controller("POST", "/images", {"name": "mine", "upload": upload(controller, os.urandom(MIB))}))
+    assert done["state"] == "done" and "the reader runs under our own uid" in controller.log()
