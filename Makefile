@@ -146,7 +146,11 @@ $(IMG)/cloud/disk.raw: tests/rig/cloudimage/build $(IMG)/mpi-lean/disk.raw $(REC
 images: $(IMG)/host/host.squashfs $(IMG)/mpi/disk.raw
 images-demo: $(IMG)/host/host.squashfs $(IMG)/mpi-lean/disk.raw $(IMG)/desktop.img
 images-check: images images-demo $(IMG)/cloud/disk.raw $(IMG)/desktop-class/disk.raw
-.PHONY: images images-demo images-check
+# The promise of a recipe: the same packages, the same bytes. Each one twice from nothing but the packages' files, so it
+# asks the mirrors; `make check` tests the half of it that needs no network.
+recipes-twice: $(B)/nightclass-guest
+	tests/rig/recipes-twice $(B)/nightclass-guest mpi mpi-lean desktop-class
+.PHONY: images images-demo images-check recipes-twice
 
 # The two commands.
 JOBS    := $(shell nproc)

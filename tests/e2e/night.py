@@ -88,7 +88,7 @@ class Night:
     def image(self) -> str:
         """The default image into both stores."""
         for lab in self.both:
-            lab.cli("image", "import", "mpi", str(IMAGES / "mpi"))
+            lab.cli("image", "import", "mpi", str(IMAGES / "mpi-lean"))
         image = self.north.show("image", "show", "mpi")
         self.report["image"] = image
         want(image["digest"] == self.south.show("image", "show", "mpi")["digest"],

@@ -20,7 +20,7 @@ from tests.rig.lab import BUILD, IMAGES, ROOT
 from tests.rig.wait import until
 from tests.rig.wire import Namespace, run
 
-MPI = IMAGES / "mpi"
+MPI = IMAGES / "mpi-lean"
 HOSTD = pathlib.Path(BUILD).resolve() / "nightclass-hostd"
 GUEST = pathlib.Path(BUILD).resolve() / "nightclass-guest"
 IMPORT = pathlib.Path(BUILD).resolve() / "nightclass-import"

@@ -8,7 +8,7 @@ from tests.rig import NamespacePC, School, residue
 from tests.rig.lab import IMAGES
 from tests.rig.wait import until
 
-pytestmark = pytest.mark.skipif(not (IMAGES / "mpi" / "disk.raw").exists(), reason="no default image: make images")
+pytestmark = pytest.mark.skipif(not (IMAGES / "mpi-lean" / "disk.raw").exists(), reason="no default image: make images")
 
 VM = ("--image", "mpi", "--memory", "256MiB")
 
@@ -22,7 +22,7 @@ def school(tmp_path):
 def lab_with_pcs(school, name: str, pcs: int):
     """A lab in its day: PCs off, image imported; remembers what its lab server looked like."""
     lab = school.lab(name)
-    lab.cli("image", "import", "mpi", str(IMAGES / "mpi"))
+    lab.cli("image", "import", "mpi", str(IMAGES / "mpi-lean"))
     for number in range(1, pcs + 1):
         NamespacePC(lab, f"pc{number}")
     lab.before = residue.snapshot(lab)

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The images that the shipped recipes make: whole, nobody's yet, the same bytes from the same packages; what is promised
+to be in them works in a VM; and what a recipe says when it cannot begin or go on."""
+import hashlib
+import os
+import pathlib
+import shutil
+import subprocess
+
+import pytest
+
+from tests.rig.lab import IMAGES, ROOT
+from tests.rig.vm import ImageVm
+from tests.rig.wire import run
+
+RECIPES = ROOT / "images" / "recipes"
+WALLPAPER = bytes.fromhex("2f5d8a")  # images/recipes/desktop-class/root/etc/jwm/system.jwmrc
+BAR = bytes.fromhex("17324d")
+every_image = pytest.mark.parametrize("name", ["mpi", "mpi-lean", "desktop-class"])
+
+
+def image(name: str) -> pathlib.Path:
+    if not (IMAGES / name / "disk.raw").exists():
+        pytest.skip(f"no image {name}: make images-check")
+    return IMAGES / name
+
+
+def in_image(name: str, command: str) -> subprocess.CompletedProcess:
+    return run("debugfs", "-R", command, str(image(name) / "disk.raw"))
+
+
+@every_image
+def test_image_is_nobody_yet(name):
+    for path in ("/etc/machine-id", "/etc/hostname", "/etc/ssh/ssh_host_ed25519_key", "/etc/ssh/ssh_host_rsa_key",
+                 "/home/night/.ssh", "/root/.ssh", "/etc/munge/munge.key", "/var/lib/dbus/machine-id"):
+        assert "File not found" in in_image(name, f"stat {path}").stderr, path
+
+
+@every_image
+def test_image_is_whole(name):
+    run("e2fsck", "-fn", str(image(name) / "disk.raw"))
+    assert "Mode:  0755" in in_image(name, "stat /usr/sbin/nightclass-guest").stdout
+    assert "\nnight:x:1000:1000:" in in_image(name, "cat /etc/passwd").stdout
+    assert "\nnight:*:" in in_image(name, "cat /etc/shadow").stdout
+    assert "Mode:  0640" in in_image(name, "stat /etc/shadow").stdout
+
+
+def test_mpi_compiles_and_runs_the_example_and_has_slurm(tmp_path):
+    example = (ROOT / "docs/examples/matmul.c").read_bytes()
+    with ImageVm(image("mpi"), tmp_path) as vm:
+        vm.wait_ready()
+        made = vm.ssh("cat >matmul.c && mpicc -O2 -o matmul matmul.c -lm && mpirun -n 2 ./matmul 128", example, 240)
+        assert b"check: ok" in made.stdout, made
+        said = vm.ssh("/usr/sbin/slurmd -V; /usr/sbin/munged --version; sinfo -V; gfortran --version; g++ --version; make --version; "
+                      "ls /etc/munge; ls /usr/lib/x86_64-linux-gnu/slurm-wlm/mpi_pmix.so").stdout.decode()
+        for word in ("slurm-wlm 22.05", "munge-0.5", "GNU Fortran", "g++ (Debian", "GNU Make", "mpi_pmix.so"):
+            assert word in said, said
+        assert "munge.key" not in said
+        # Nothing of it runs until somebody configures it.
+        running = vm.ssh("ps -e -o comm=").stdout.decode().split()
+        assert "nightclass-gues" in running and "sshd" in running
+        assert not {"munged", "slurmd", "slurmctld"} & set(running)
+
+
+def share(picture: tuple[int, int, bytes], colour: bytes, top: int = 0, bottom: int | None = None) -> float:
+    """How much of the rows top..bottom has that colour."""
+    width, height, pixels = picture
+    rows = pixels[top * width * 3:(bottom or height) * width * 3]
+    return sum(rows[i:i + 3] == colour for i in range(0, len(rows), 3)) * 3 / len(rows)
+
+
+def test_desktop_comes_up_and_takes_keys(tmp_path):
+    with ImageVm(image("desktop-class"), tmp_path, screen=True) as vm:
+        vm.wait(lambda: "desktop: up" in vm.text(), 180, "desktop up")
+
+        def shown():
+            picture = vm.screenshot()
+            height = picture[1]
+            return picture if share(picture, WALLPAPER, 0, height - 40) > 0.95 and \
+                share(picture, BAR, height - 28) > 0.5 else None
+
+        width, height, _ = vm.wait(shown, 30, "wallpaper and bar on the screen")
+        assert width >= 1024 and height >= 700
+        vm.press("ctrl", "alt", "t")
+        vm.wait(lambda: share(vm.screenshot(), b"\xff\xff\xff") > 0.2, 60, "a terminal on the screen")
+        for key in "touch", "spc", "typed", "ret":
+            vm.press(key) if key in ("spc", "ret") else [vm.press(letter) for letter in key]
+        vm.wait_ready()
+        vm.wait(lambda: b"typed" in vm.ssh("ls -l /home/student").stdout, 60, "a file made by typing")
+        # The screen is the student's, and X has no more rights than he.
+        users = dict(reversed(line.split()) for line in vm.ssh("ps -e -o user=,comm=").stdout.decode().splitlines())
+        assert users["Xorg"] == users["jwm"] == users["xterm"] == "student", users
+        found = vm.ssh("which netsurf-gtk geany; fc-list | grep -c Fallback").stdout.decode().split()
+        assert found == ["/usr/bin/netsurf-gtk", "/usr/bin/geany", "1"], found
+
+
+def digests(folder: pathlib.Path) -> dict:
+    names = ("disk.raw", "vmlinuz", "initrd.img", "cmdline", "packages")
+    return {name: hashlib.file_digest(open(folder / name, "rb"), "sha256").hexdigest() for name in names}
+
+
+def only(folder: pathlib.Path, *without: str) -> str:
+    """A PATH with the machine's programs but those."""
+    folder.mkdir()
+    for place in ("/usr/sbin", "/usr/bin"):
+        for program in os.scandir(place):
+            link = folder / program.name
+            if program.name not in without and not link.is_symlink():
+                link.symlink_to(program.path)
+    return str(folder)
+
+
+def build(recipe: str, out: pathlib.Path, guest: pathlib.Path, *wrap: str, **env: str) -> subprocess.CompletedProcess:
+    return subprocess.run([*wrap, str(RECIPES / recipe / "build"), str(out), str(guest)], capture_output=True, text=True,
+                          timeout=300, env={**os.environ, **env}, stdin=subprocess.DEVNULL, check=False)
+
+
+def test_same_packages_same_bytes(tmp_path):
+    """Built again, at another time and place. (Also from nothing, all recipes: `make recipes-twice`, which needs the
+    network.) Here the packages are today's tree, so a mmdebstrap that fails stands in for the network."""
+    first = digests(image("mpi-lean"))
+    guest, tools = tmp_path / "guest", tmp_path / "tools"
+    in_image("mpi-lean", f"dump /usr/sbin/nightclass-guest {guest}")
+    guest.chmod(0o755)
+    path = only(tools, "mmdebstrap")
+    (tools / "mmdebstrap").write_text("#!/bin/sh\necho no network here\nexit 1\n")
+    (tools / "mmdebstrap").chmod(0o755)
+    done = build("mpi-lean", tmp_path / "out", guest, PATH=path)
+    if "no network here" in done.stderr:
+        pytest.skip("the tree of packages is older than a day: touch images/recipes/vm-image && make images-demo")
+    assert done.returncode == 0, done.stderr
+    assert digests(tmp_path / "out") == first
+
+
+@pytest.fixture
+def guest(tmp_path):
+    path = tmp_path / "nightclass-guest"
+    shutil.copy("/bin/true", path)
+    return path
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "size=64m", "small", str(disk))
+    yield disk
+    run("umount", str(disk))
+
+
+def test_no_root_is_told(tmp_path, guest):
+    tmp_path.chmod(0o755)
+    done = build("mpi-lean", tmp_path / "out", guest, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    assert done.returncode == 1 and "mpi-lean: needs root" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_tools_and_agent_are_told(tmp_path, guest):
+    path = only(tmp_path / "tools", "mmdebstrap", "mke2fs", "debugfs")
+    done = build("mpi", tmp_path / "out", guest, PATH=path)
+    # The recipe looks into the usual places of root's programs by itself.
+    missing = {"mmdebstrap"} | (set() if shutil.which("mke2fs", path="/usr/sbin:/sbin") else {"e2fsprogs"})
+    assert done.returncode == 1 and "mpi: missing Debian packages, apt install" in done.stderr
+    assert missing <= set(done.stderr.split()), done.stderr
+    done = build("mpi", tmp_path / "out", tmp_path / "nobody")
+    assert done.returncode == 1 and "no guest agent at" in done.stderr
+
+
+def test_too_small_a_disk_is_told_before_the_work(small_disk, guest):
+    done = build("desktop-class", small_disk / "out", guest)
+    assert done.returncode == 1 and "needs 2000 MiB of room" in done.stderr and "MiB are free there" in done.stderr
+    assert not list((small_disk / "out").iterdir())
+
+
+def test_a_disk_that_fills_up_is_told_and_left_clean(small_disk, guest, tmp_path):
+    recipe = tmp_path / "own" / "build"
+    recipe.parent.mkdir()
+    recipe.write_text(f"#!/bin/sh\nset -eu\nNIGHTCLASS_RECIPES={RECIPES}\n. {RECIPES}/vm-image\nvm_begin own $1 $2 8\n"
+                      "head -c 100M /dev/zero >$work/big\n")
+    recipe.chmod(0o755)
+    done = subprocess.run([str(recipe), str(small_disk / "out"), str(guest)], capture_output=True, text=True,
+                          timeout=60, check=False)
+    assert done.returncode != 0 and f"own: the disk of {small_disk}/out is full" in done.stderr, done.stderr
+    assert not list((small_disk / "out").iterdir())
