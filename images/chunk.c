@@ -69,6 +69,12 @@ void chunk_coder_free(struct chunk_coder *coder)
 int chunk_pack(struct chunk_coder *coder, const void *bytes, size_t len, const void **ret_packed,
 	size_t *ret_packed_len, struct error **err)
 {
+	return chunk_pack_at(coder, CHUNK_LEVEL, bytes, len, ret_packed, ret_packed_len, err);
+}
+
+int chunk_pack_at(struct chunk_coder *coder, int level, const void *bytes, size_t len,
+	const void **ret_packed, size_t *ret_packed_len, struct error **err)
+{
 	size_t n;
 
 	if (len == 0 || len > CHUNK_SIZE)
@@ -76,8 +82,7 @@ int chunk_pack(struct chunk_coder *coder, const void *bytes, size_t len, const v
 			err, -EINVAL, "a chunk has 1 to %d bytes, not %zu", CHUNK_SIZE, len);
 	if (!coder->packed)
 		coder->packed = xcalloc(1, CHUNK_PACKED_MAX);
-	n = ZSTD_compressCCtx(
-		coder->pack, coder->packed, CHUNK_PACKED_MAX, bytes, len, CHUNK_LEVEL);
+	n = ZSTD_compressCCtx(coder->pack, coder->packed, CHUNK_PACKED_MAX, bytes, len, level);
 	if (ZSTD_isError(n))
 		return error_make(
 			err, -EIO, "a chunk could not be compressed: %s", ZSTD_getErrorName(n));

@@ -14,6 +14,7 @@ enum {
 	CHUNK_PACKED_MAX =
 		CHUNK_SIZE + (CHUNK_SIZE >> 8) + 512, /* a frame of a full chunk never exceeds it */
 	CHUNK_LEVEL = 3,			      /* zstd level: 930 MB/s to unpack */
+	CHUNK_LEVEL_FAST = 1, /* for bytes that are packed to be sent once */
 };
 
 /* How many chunks a part of `size` bytes has, and how long chunk `index` of it is. */
@@ -30,6 +31,10 @@ void chunk_coder_free(struct chunk_coder *coder);
 /* Compresses 1..CHUNK_SIZE bytes. *ret_packed lives in the coder until its next use. */
 int chunk_pack(struct chunk_coder *coder, const void *bytes, size_t len, const void **ret_packed,
 	size_t *ret_packed_len, struct error **err);
+
+/* The same at another zstd level. */
+int chunk_pack_at(struct chunk_coder *coder, int level, const void *bytes, size_t len,
+	const void **ret_packed, size_t *ret_packed_len, struct error **err);
 
 /* Decompresses into `out` and checks that exactly `len` bytes with this digest came out. -EBADMSG
  * says what was wrong; `out` may then hold anything and must not be used. */

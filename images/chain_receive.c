@@ -1,0 +1,576 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The receiving half of a chain's node.
+ *
+ * The calling thread takes bytes from one source and lays them into the log, from where the
+ * successors' threads pass them on; a second thread unpacks, verifies and puts. So neither a slow
+ * disk nor SHA-256 stands between a byte's coming and its going on.
+ *
+ * The sources are a list, the predecessor first, the root last. A source that breaks off, falls
+ * silent, lies or is slower than it need be (chain_watch.c) is left for the next one, never to
+ * come back: whoever goes around a dead PC names again what it lacks and goes on from there. At an
+ * END with something missing the same source is asked once more when the round brought anything:
+ * a chunk that was wrong on the way is there by then, verified.
+ *
+ * Nothing that came is believed before its digest was checked, and nothing is kept that was not.
+ */
+#include "images/chain_inside.h"
+
+#include <poll.h>
+#include <stdarg.h>
+#include <sys/socket.h>
+
+#include "images/chain_watch.h"
+#include "lib/clock.h"
+
+enum {
+	PATIENCE_MS = 5000,
+	CONNECT_MS = 2000,
+	AGAIN_MS = 150,	   /* between two tries of a source that is not ready */
+	ANSWER_MS = 20000, /* it may have to verify what another boot left */
+	SILENCE_MS = 4000, /* a living source speaks twice a second */
+	TICK_MS = 250,
+	WRONG_KEPT = 32,
+};
+
+struct wrong {
+	uint32_t number, source;
+};
+
+struct receiving {
+	const struct chain_job *job;
+	struct chunk_index *index;
+	struct chain_log *log;
+	pthread_t verifier;
+	bool verifies;
+	atomic_uint wrong;
+	pthread_mutex_t lock; /* of what the verifier found, below */
+	struct wrong found[WRONG_KEPT];
+	size_t n_found;
+	int fault; /* of the disk: ends it all */
+	struct error *fault_err;
+	/* of the calling thread */
+	size_t at; /* in the list of sources */
+	int fd;
+	struct chain_parser parser;
+	struct chain_watch watch;
+	uint32_t its[CHAIN_HOPS]; /* what the source and those before it have, in units */
+	size_t n_its;
+	bool over, second;
+	uint64_t received, received_before, had; /* frames' bytes; plain ones at the beginning */
+	unsigned changes;
+};
+
+/* What a round with one source comes to. */
+enum outcome { ROUND_WHOLE = 1, ROUND_AGAIN, ROUND_NEXT };
+
+static bool cancelled(const struct receiving *all)
+{
+	return all->job->cancel && atomic_load(all->job->cancel);
+}
+
+static const char *source_name(const struct receiving *all)
+{
+	return all->job->sources[all->at];
+}
+
+static void note(const struct receiving *all, const char *fmt, ...) PRINTF_LIKE(2, 3);
+static void note(const struct receiving *all, const char *fmt, ...)
+{
+	char text[256];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	if (all->job->note)
+		all->job->note(text, all->job->arg);
+}
+
+/* ---- verification, in its own thread ---- */
+
+static bool has_all_of(const struct receiving *all, uint32_t number)
+{
+	for (; number != SOURCE_NONE; number = chunk_index_same(all->index, number))
+		if (!held_has(all->job->held, number))
+			return false;
+	return true;
+}
+
+static int frame_put(struct receiving *all, struct chunk_coder *coder, uint32_t number,
+	const unsigned char *frame, size_t frame_len, unsigned char *bytes, struct error **err)
+{
+	size_t len;
+	const struct sha256 *digest = chunk_index_digest(all->index, number, &len);
+	int r;
+
+	if (!digest || has_all_of(all, number))
+		return 0;
+	r = chunk_unpack(coder, frame, frame_len, digest, bytes, len, err);
+	for (; r == 0 && number != SOURCE_NONE; number = chunk_index_same(all->index, number))
+		r = held_put(all->job->held, number, bytes, err);
+	return r;
+}
+
+static void note_wrong(struct receiving *all, const struct chain_log_view *view)
+{
+	atomic_fetch_add(&all->wrong, 1);
+	pthread_mutex_lock(&all->lock);
+	if (all->n_found < WRONG_KEPT)
+		all->found[all->n_found++] =
+			(struct wrong){.number = view->number, .source = view->source};
+	pthread_mutex_unlock(&all->lock);
+}
+
+static void note_fault(struct receiving *all, int code, struct error *err)
+{
+	pthread_mutex_lock(&all->lock);
+	if (all->fault == 0) {
+		all->fault = code;
+		all->fault_err = err;
+		err = NULL;
+	}
+	pthread_mutex_unlock(&all->lock);
+	error_free(err);
+}
+
+static void entry_verify(struct receiving *all, struct chunk_coder *coder, uint64_t seq,
+	const struct chain_log_view *view, unsigned char *frame, unsigned char *bytes)
+{
+	struct error *err = NULL;
+	int r = 0;
+
+	if (view->state == LOG_WHOLE) {
+		size_t n = chain_log_copy(all->log, seq, 0, frame, CHUNK_PACKED_MAX);
+
+		r = frame_put(all, coder, view->number, frame, n, bytes, &err);
+	}
+	if (r == -EBADMSG)
+		note_wrong(all, view);
+	else if (r < 0)
+		note_fault(all, r, TAKE_PTR(err));
+	error_free(err);
+	chain_log_verified(all->log, seq, r != -EBADMSG);
+}
+
+static void *verifier_run(void *arg)
+{
+	struct receiving *all = arg;
+	auto_chunk_coder struct chunk_coder *coder = chunk_coder_new();
+	auto_free unsigned char *frame = xcalloc(1, CHUNK_PACKED_MAX);
+	auto_free unsigned char *bytes = xcalloc(1, CHUNK_SIZE);
+
+	for (uint64_t seq = 0;;) {
+		uint32_t version = chain_log_wait(all->log, 0, 0);
+		struct chain_log_view view;
+		int r = chain_log_look(all->log, seq, &view);
+
+		if (r == -ENODATA)
+			return NULL;
+		if (r == 0 && view.state != LOG_OPEN)
+			entry_verify(all, coder, seq++, &view, frame, bytes);
+		else
+			chain_log_wait(all->log, version, TICK_MS);
+	}
+}
+
+/* ---- what the source says ---- */
+
+static int on_begin(uint32_t number, void *arg)
+{
+	struct receiving *all = arg;
+
+	chain_log_begin(all->log, number, (uint32_t)all->at);
+	return 0;
+}
+
+static int on_add(const void *bytes, size_t len, void *arg)
+{
+	struct receiving *all = arg;
+
+	chain_log_add(all->log, bytes, len);
+	all->received += len;
+	return 0;
+}
+
+static int on_end(bool whole, void *arg)
+{
+	struct receiving *all = arg;
+
+	chain_log_end(all->log, whole);
+	return 0;
+}
+
+static void on_bad(uint32_t number, void *arg)
+{
+	struct receiving *all = arg;
+
+	chain_watch_excuse(&all->watch, number);
+}
+
+static void on_status(const uint32_t *values, size_t n, bool second, void *arg)
+{
+	struct receiving *all = arg;
+
+	all->second = second;
+	all->n_its = n < CHAIN_HOPS - 1 ? n : CHAIN_HOPS - 1;
+	memcpy(all->its, values, all->n_its * sizeof(*values));
+}
+
+static void on_over(void *arg)
+{
+	struct receiving *all = arg;
+
+	all->over = true;
+}
+
+static const struct chain_events events = {
+	.begin = on_begin,
+	.add = on_add,
+	.end = on_end,
+	.bad = on_bad,
+	.status = on_status,
+	.over = on_over,
+};
+
+/* ---- a source ---- */
+
+/* The hello and what is needed, each content by its lowest number. */
+static int hello_send(struct receiving *all)
+{
+	size_t count = chunk_index_count(all->index), len = CHAIN_HELLO + (count + 7) / 8;
+	auto_free uint8_t *bytes = xcalloc(1, len);
+	struct chain_hello hello = {.count = (uint32_t)count};
+
+	sha256_parse(all->job->digest, &hello.digest);
+	chain_hello_write(&hello, bytes);
+	for (uint32_t i = 0; i < count; i++)
+		if (chunk_index_first(all->index, i) && !has_all_of(all, i))
+			bytes[CHAIN_HELLO + i / 8] |= (uint8_t)(1u << i % 8);
+	return chain_tcp_write(all->fd, bytes, len, CONNECT_MS, all->job->cancel);
+}
+
+/* 0: the stream follows; -EAGAIN: not ready yet. */
+static int source_greet(struct receiving *all, struct error **err)
+{
+	uint8_t bytes[CHAIN_ANSWER];
+	enum chain_answer answer;
+	int r = chain_tcp_connect(source_name(all), CONNECT_MS, &all->fd, err);
+
+	if (r < 0)
+		return r == -ECONNREFUSED ? -EAGAIN : r;
+	r = hello_send(all);
+	/* One that is full says so before it reads, and closes. */
+	if (r == 0 || r == -EPIPE || r == -ECONNRESET)
+		r = chain_tcp_read(all->fd, bytes, sizeof(bytes), ANSWER_MS, all->job->cancel);
+	if (r == 0)
+		r = chain_answer_read(bytes, &answer);
+	if (r == 0 && answer != CHAIN_YES)
+		r = answer == CHAIN_FULL ? -EBUSY : -EAGAIN;
+	if (r < 0)
+		return error_make(err, r, "%s: %s", source_name(all),
+			r == -EAGAIN	? "does not have the image yet"
+			: r == -EBUSY	? "serves enough others"
+			: r == -EBADMSG ? "does not speak as a peer"
+					: strerror(-r));
+	return 0;
+}
+
+static void source_close_fd(struct receiving *all)
+{
+	if (all->fd >= 0)
+		close(TAKE_FD(all->fd));
+}
+
+static int source_connect(struct receiving *all, struct error **err)
+{
+	unsigned patience = all->job->patience_ms ? all->job->patience_ms : PATIENCE_MS;
+	int64_t until = clock_real_ms() + patience;
+	int r;
+
+	for (;;) {
+		auto_error struct error *why = NULL;
+
+		r = source_greet(all, &why);
+		if (r == 0)
+			break;
+		source_close_fd(all);
+		if (cancelled(all))
+			return -ECANCELED;
+		if (r != -EAGAIN || clock_real_ms() >= until)
+			return error_make(
+				err, r == -EAGAIN ? -EHOSTUNREACH : r, "%s", error_text(why, r));
+		poll(NULL, 0, AGAIN_MS);
+	}
+	all->parser = (struct chain_parser){.count = (uint32_t)chunk_index_count(all->index)};
+	all->watch = (struct chain_watch){.tried = all->watch.tried};
+	all->n_its = 0;
+	all->over = false;
+	all->received_before = all->received;
+	return 0;
+}
+
+/* ---- a round ---- */
+
+static bool whole(const struct receiving *all)
+{
+	return held_have(all->job->held) >= held_total(all->job->held);
+}
+
+static uint64_t amount(uint32_t units)
+{
+	return units == CHAIN_WHOLE ? CHAIN_HAS_ALL : (uint64_t)units * CHAIN_UNIT;
+}
+
+static void take_wrong(struct receiving *all, int64_t now)
+{
+	pthread_mutex_lock(&all->lock);
+	for (size_t i = 0; i < all->n_found; i++)
+		if (all->found[i].source == all->at)
+			chain_watch_wrong(&all->watch, now, all->found[i].number);
+	all->n_found = 0;
+	pthread_mutex_unlock(&all->lock);
+}
+
+/* What a port takes, in plain bytes: all others tell of those. */
+static uint64_t expected(const struct receiving *all)
+{
+	double got = (double)(held_have(all->job->held) - all->had);
+	double port = (double)all->job->port_bits / 8;
+
+	return all->received ? (uint64_t)(port * got / (double)all->received) : 0;
+}
+
+/* My successors learn what those before me have. After a change that did not help, one that has
+ * everything is no measure: it serves slowly, and all behind me would leave me for it in turn. */
+static void tell(struct receiving *all)
+{
+	uint32_t its[CHAIN_HOPS];
+
+	memcpy(its, all->its, all->n_its * sizeof(*its));
+	if (all->n_its && its[0] == CHAIN_WHOLE && all->changes &&
+		all->watch.rate < expected(all) / 2)
+		its[0] = 0;
+	if (all->job->server)
+		chain_relay_tell(all->job->server, all->job->digest, its, all->n_its);
+}
+
+/* Some times a second: should this source be left? */
+static int tick(struct receiving *all, int64_t now)
+{
+	struct chain_seen seen = {.mine = held_have(all->job->held),
+		.its = all->n_its ? amount(all->its[0]) : 0,
+		.before = all->n_its > 1 ? amount(all->its[1]) : 0,
+		.expect = expected(all),
+		.second = all->second};
+	bool last = all->at + 1 == all->job->n_sources;
+
+	if (all->job->progress)
+		all->job->progress(seen.mine, held_total(all->job->held), all->job->arg);
+	take_wrong(all, now);
+	tell(all);
+	if (!all->n_its)
+		return 0;
+	switch (chain_watch_look(&all->watch, now, &seen)) {
+	case CHAIN_STAY:
+		return 0;
+	case CHAIN_LEAVE_LIAR:
+		note(all, "%s sent wrong data %u times and is passed over", source_name(all),
+			all->watch.n_wrong);
+		return ROUND_NEXT;
+	case CHAIN_LEAVE_SLOW:
+		if (last)
+			return 0;
+		note(all, "%s gets %.1f MB/s where %.1f are to be had, and is passed over",
+			source_name(all), (double)all->watch.its_rate / 1e6,
+			(double)all->watch.other / 1e6);
+		return ROUND_NEXT;
+	case CHAIN_TRY_OTHER:
+		if (last)
+			return 0;
+		all->watch.tried = true;
+		note(all, "only %.1f MB/s come from %s, which has %.1f: trying the one before it",
+			(double)all->watch.rate / 1e6, source_name(all),
+			(double)all->watch.other / 1e6);
+		return ROUND_NEXT;
+	}
+	return 0;
+}
+
+static int fault(struct receiving *all, struct error **err)
+{
+	int code;
+
+	pthread_mutex_lock(&all->lock);
+	code = all->fault;
+	if (code < 0)
+		error_make(err, code, "%s", error_text(all->fault_err, code));
+	pthread_mutex_unlock(&all->lock);
+	return code;
+}
+
+/* What the socket has: 0, or why there will be no more. */
+static int take_bytes(struct receiving *all, uint8_t *buffer, size_t size, int64_t *heard_at)
+{
+	struct pollfd poller = {.fd = all->fd, .events = POLLIN};
+	ssize_t n;
+
+	if (poll(&poller, 1, TICK_MS) <= 0)
+		return 0;
+	n = recv(all->fd, buffer, size, MSG_DONTWAIT);
+	if (n == 0)
+		return -ECONNRESET;
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+	*heard_at = clock_real_ms();
+	return chain_parse(&all->parser, buffer, (size_t)n, &events, all);
+}
+
+/* Until the source has no more, or is to be left, or breaks off. */
+static int stream(struct receiving *all, struct error **err)
+{
+	auto_free uint8_t *buffer = xcalloc(1, CHAIN_PIECE);
+	int64_t heard_at = clock_real_ms(), tick_at = 0;
+	int r = 0;
+
+	while (r == 0 && !all->over && !whole(all)) {
+		int64_t now = clock_real_ms();
+
+		if (cancelled(all))
+			return -ECANCELED;
+		if (now >= tick_at) {
+			tick_at = now + TICK_MS;
+			r = fault(all, err);
+			if (r == 0)
+				r = tick(all, now);
+			if (r != 0)
+				return r;
+		}
+		r = take_bytes(all, buffer, CHAIN_PIECE, &heard_at);
+		if (r == 0 && now - heard_at > SILENCE_MS)
+			r = -ETIMEDOUT;
+	}
+	if (r < 0 && !all->over) {
+		note(all, "%s %s; going on with the one before it", source_name(all),
+			r == -EBADMSG	  ? "does not speak as a peer"
+			: r == -ETIMEDOUT ? "has fallen silent"
+					  : "broke off");
+		return ROUND_NEXT;
+	}
+	return 0;
+}
+
+/* Until all that came is verified. */
+static void drain(struct receiving *all)
+{
+	for (;;) {
+		uint32_t version = chain_log_wait(all->log, 0, 0);
+
+		if (chain_log_drained(all->log))
+			return;
+		chain_log_wait(all->log, version, TICK_MS);
+	}
+}
+
+static int round_run(struct receiving *all, struct error **err)
+{
+	int r = source_connect(all, err), s;
+
+	if (r < 0)
+		return r;
+	r = stream(all, err);
+	if (all->parser.open)
+		chain_log_end(all->log, false);
+	source_close_fd(all);
+	drain(all);
+	s = fault(all, err);
+	if (r < 0 || s < 0)
+		return r < 0 ? r : s;
+	if (whole(all))
+		return ROUND_WHOLE;
+	if (r == ROUND_NEXT)
+		return r;
+	take_wrong(all, clock_real_ms());
+	return all->received > all->received_before && all->watch.n_wrong < CHAIN_WRONG_MAX
+		       ? ROUND_AGAIN
+		       : ROUND_NEXT;
+}
+
+static int rounds(struct receiving *all, struct error **err)
+{
+	struct error *last = NULL;
+	int r = -EAGAIN;
+
+	while (all->at < all->job->n_sources && !whole(all)) {
+		error_free(TAKE_PTR(last));
+		r = round_run(all, &last);
+		if (r == ROUND_AGAIN)
+			continue;
+		if (r == ROUND_WHOLE || r == -ECANCELED || fault(all, NULL) < 0)
+			break;
+		if (r < 0)
+			note(all, "%s", error_text(last, r));
+		all->at++;
+		all->changes += all->at < all->job->n_sources;
+	}
+	if (whole(all)) {
+		error_free(last);
+		return 0;
+	}
+	if (r == -ECANCELED)
+		error_make(err, r, "cancelled");
+	else if (r >= 0)
+		r = error_make(err, -EAGAIN, "the peers lack some chunks or had them wrong");
+	else
+		error_make(err, r, "%s", error_text(last, r));
+	error_free(last);
+	return r;
+}
+
+static int receive(struct receiving *all, struct error **err)
+{
+	const struct chain_job *job = all->job;
+	int r = 0;
+
+	if (job->server)
+		r = chain_relay_open(job->server, job->digest, all->log);
+	if (r < 0)
+		return error_make(err, r, "too many images are coming in at once");
+	if (pthread_create(&all->verifier, NULL, verifier_run, all) != 0)
+		r = error_make(err, -EAGAIN, "no thread to verify with");
+	all->verifies = r == 0;
+	if (r == 0)
+		r = rounds(all, err);
+	chain_log_close(all->log);
+	if (all->verifies)
+		pthread_join(all->verifier, NULL);
+	if (job->server)
+		chain_relay_close(job->server, job->digest);
+	return r;
+}
+
+int chain_receive(const struct chain_job *job, struct chain_result *ret_result, struct error **err)
+{
+	struct receiving *all = xnew(struct receiving);
+	int r;
+
+	all->job = job;
+	all->fd = -1;
+	all->index = chunk_index_new(held_manifest(job->held));
+	all->log = chain_log_new();
+	all->had = held_have(job->held);
+	pthread_mutex_init(&all->lock, NULL);
+	r = receive(all, err);
+	if (ret_result)
+		*ret_result = (struct chain_result){.received = all->received,
+			.wrong = atomic_load(&all->wrong),
+			.changes = all->changes};
+	if (r == 0 && job->progress)
+		job->progress(held_have(job->held), held_total(job->held), job->arg);
+	source_close_fd(all);
+	chain_log_unref(all->log);
+	chunk_index_free(all->index);
+	pthread_mutex_destroy(&all->lock);
+	error_free(all->fault_err);
+	free(all);
+	return r;
+}
