@@ -3,8 +3,8 @@
  *
  * POST /images only writes down what is to be imported and answers 202: the work is importer.c's. A
  * path on the lab server is taken from administrators alone, because the import reads it with the
- * server's rights; everybody else uploads first, or names a URL, which leads to no private address. Removing an image sweeps its chunks later, not
- * here. */
+ * server's rights; everybody else uploads first, or names a URL, which leads to no private address.
+ * Removing an image sweeps its chunks later, not here. */
 #include "controller/api/route.h"
 
 #include "controller/api/image.h"
