@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""make bench-images: how fast an image reaches a whole lab, beside what a user would pick instead, in one run on one
+machine (docs/bench.md says how to read it). Runs inside tests/rig/sandbox.py.
+
+Runs alternate: every pass takes each scenario once with each of its tools, so that a slow minute of the machine strikes
+all alike; passes follow until every tool has its runs or the time is up. After every run the figures so far are written."""
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+
+# pylint: disable=wrong-import-position
+from tests.bench import image as images, lab as labs, scenarios, settings as config, table  # noqa: E402
+from tests.bench.run import Run, execute  # noqa: E402
+from tests.bench.tools import delta, multicast, ours, unicast  # noqa: E402
+
+WORK = pathlib.Path("/run/bench")
+SLACK = 6  # a run that takes so many times its limit is ended
+ATTEMPTS = 2  # times the wanted runs, when the machine's neighbours disturb
+GIVE_UP = 2  # a tool that has failed so often in a scenario, and never ended well, is not run again
+TOOLS = [*multicast.TOOLS, *unicast.TOOLS, *delta.TOOLS, *ours.TOOLS]
+
+
+class Bench:
+    def __init__(self, settings: config.Settings):
+        self.settings = settings
+        self.begin = time.monotonic()
+        self.scenarios = scenarios.chosen(settings)
+        self.runs: dict[tuple[str, str], list[dict]] = {}
+        self.cost: dict[tuple[str, str], float] = {}  # seconds that a run took last
+        self.images: dict[str, images.Image] = {}
+        self.record = {"settings": {key: str(value) if isinstance(value, pathlib.Path) else value
+                                    for key, value in settings.__dict__.items()},
+                       **config.commit(), "machine": config.machine(), "begun": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                       "scenarios": {s.name: s.what for s in self.scenarios}}
+        used = {tool for scenario in self.scenarios for tool in scenario.tools}
+        self.tools = {cls.name: cls(WORK, settings.mbit, settings.build) for cls in TOOLS if cls.name in used}
+        self.record["tools"] = {tool.name: tool.what for tool in self.tools.values()}
+        self.record["versions"] = config.versions(sorted({p for tool in self.tools.values() for p in tool.packages}))
+
+    # --- what is brought
+
+    def image(self, kind: str) -> images.Image:
+        """An image by its scenario's word, made when first asked for."""
+        if kind not in self.images:
+            say(f"making the image {kind}")
+            if kind == "noise":
+                made = images.noise(WORK, self.settings.size)
+            elif kind == "small":
+                made = images.noise(WORK, max(1 << 20, self.settings.size // 8))
+            elif kind == "disk":
+                made = images.disk(WORK, config.ROOT / "build/images/mpi/disk.raw")
+            else:
+                made = images.revision(WORK, self.image("noise"), float(kind.split("-")[1]),
+                                       min(1 << 20, self.settings.size // 64))
+            self.images[kind] = made
+        return self.images[kind]
+
+    def image_for(self, scenario, tool) -> images.Image:
+        """Server unicast takes N times as long: an eighth of the image says as much."""
+        return self.image("small" if tool.unicast and scenario.image == "noise" and scenario.n > 4 else scenario.image)
+
+    # --- one run
+
+    def run(self, scenario, tool) -> dict:
+        lab = labs.Lab(scenario.n, self.settings.mbit, self.settings.snooping)
+        try:
+            for i in range(scenario.slow):
+                lab.rate(lab.host(scenario.n - 1 - i), self.settings.mbit / 4)
+            lab.loss(scenario.loss)
+            lab.multicast(scenario.multicast)
+            lab.meet()
+            if "offloads" not in self.record:
+                self.record["offloads"] = labs.offloads(labs.SERVER)
+            image = self.image_for(scenario, tool)
+            ideal = image.size * 8 / (self.settings.mbit * 1e6)
+            limit = 10 + SLACK * ideal + (1.6 * scenario.n * ideal if tool.unicast else 0)
+            run = Run(lab, scenario, image, WORK / "run", limit)
+            return figures(scenario, run, execute(tool, run))
+        except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+            return {"ok": False, "why": " ".join(str(error).split())[:300], "steal": 0}
+        finally:
+            lab.close()
+
+    def wanted(self, scenario, tool) -> int:
+        mine = tool.name.startswith("ours") or tool.name == "wire"
+        return min(scenario.runs, self.settings.runs) if mine else min(scenario.others, self.settings.others)
+
+    def due(self, scenario, tool, turn: int) -> bool:
+        """Has this tool another run in this pass?"""
+        past = self.runs[scenario.name, tool.name]
+        good = [run for run in past if run["ok"] and not run.get("disturbed")]
+        want = self.wanted(scenario, tool)
+        if len(good) >= want or len(past) > turn or len(past) >= ATTEMPTS * want:
+            return False
+        if len(past) >= GIVE_UP and not any(run["ok"] for run in past) and not tool.name.startswith("ours"):
+            return False
+        left = self.settings.minutes * 60 - (time.monotonic() - self.begin)
+        return self.cost.get((scenario.name, tool.name), 15) < left
+
+    def one(self, scenario, tool) -> None:
+        begin = time.monotonic()
+        result = self.run(scenario, tool)
+        result["disturbed"] = result.get("steal", 0) > self.settings.steal
+        past = self.runs[scenario.name, tool.name]
+        past.append(result)
+        self.cost[scenario.name, tool.name] = time.monotonic() - begin
+        say(f"{scenario.name} {tool.name} {len(past)}/{self.wanted(scenario, tool)}: {summary(result)}")
+        self.write()
+
+    def all(self) -> None:
+        pairs = [(scenario, self.tools[name]) for scenario in self.scenarios for name in scenario.tools]
+        for scenario, tool in pairs:
+            self.runs[scenario.name, tool.name] = []
+            lack = tool.missing()
+            if lack:
+                self.runs[scenario.name, tool.name].append({"ok": False, "why": lack, "steal": 0})
+                say(f"{scenario.name} {tool.name}: left out: {lack}")
+        able = [(scenario, tool) for scenario, tool in pairs if not tool.missing()]
+        for turn in range(ATTEMPTS * max(self.settings.runs, self.settings.others)):
+            waiting = [(scenario, tool) for scenario, tool in able if self.due(scenario, tool, turn)]
+            if not waiting:
+                return
+            for scenario, tool in waiting:
+                if self.due(scenario, tool, turn):
+                    self.one(scenario, tool)
+
+    # --- the end
+
+    def rows(self) -> list[dict]:
+        return [table.row(scenario, self.tools[name], self.runs[scenario.name, name])
+                for scenario in self.scenarios for name in scenario.tools if self.runs.get((scenario.name, name))]
+
+    def write(self) -> None:
+        self.record["minutes"] = round((time.monotonic() - self.begin) / 60, 1)
+        self.record["rows"] = self.rows()
+        self.record["runs"] = [{"scenario": scenario, "tool": tool, **run}
+                               for (scenario, tool), runs in self.runs.items() for run in runs]
+        self.settings.out.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self.settings.out.with_suffix(".new")
+        fresh.write_text(json.dumps(self.record, indent=1) + "\n")
+        fresh.rename(self.settings.out)
+
+
+def figures(scenario, run: Run, result: dict) -> dict:
+    """Seconds become ratios to what the port could do: bytes that must be sent, by the rate of the receiver's own port."""
+    floor = run.image.packed * 8 / (run.lab.mbit * 1e6)
+    for role in ("steady", "slow", "joins", "restarted"):
+        if role in result:
+            result[role]["ratio"] = round(result[role]["seconds"] / (floor * (4 if role == "slow" else 1)), 4)
+    result["size"], result["packed"] = run.image.size, run.image.packed
+    result["sent_of_size"] = round(result["server_sent"] / run.image.packed, 4)
+    result["seconds"] = max((result[role]["seconds"] for role in ("steady", "slow", "joins", "restarted") if role in result),
+                            default=0)
+    if run.image.changed:
+        result["sent_of_changed"] = round((result["server_sent"] + result["server_got"]) / run.image.changed, 4)
+    return result
+
+
+def summary(result: dict) -> str:
+    if not result["ok"]:
+        return f"NOT DONE: {result['why']}"
+    words = [f"{role} {result[role]['ratio']:.3f}" for role in ("steady", "slow", "joins", "restarted") if role in result]
+    words += [f"{result['sent_of_changed']:.2f} of the changed bytes"] if "sent_of_changed" in result else []
+    words += [result["note"]] if "note" in result else []
+    words += [f"{result['seconds']:.1f} s, {result['server_sent'] / 1e6:.1f} MB from the server, steal {result['steal']:.1%}, "
+              f"idle {result['idle']:.0%}"] if "server_sent" in result else []
+    if result.get("drops", {}).get("machine"):
+        words.append(f"THE MACHINE DROPPED {result['drops']['machine']} FRAMES")
+    return ", ".join(words) + (" (disturbed, again)" if result.get("disturbed") else "")
+
+
+def say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')}  {text}", flush=True)
+
+
+def room(settings: config.Settings) -> None:
+    """A bounded file system in memory for what receivers write."""
+    need = (settings.n[-1] + 3) * max(settings.size, 256 << 20) + (2 << 30)
+    if need > config.available():
+        raise SystemExit(f"the receivers' files may need {need >> 20} MiB of memory, {config.available() >> 20} are available:"
+                         " take fewer receivers (BENCH_N) or a smaller image (BENCH_SIZE)")
+    WORK.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={need},mode=755", "bench", WORK], check=True)
+
+
+def main() -> int:
+    if not labs.inside():
+        sys.exit("bench: run it by `make bench-images`: it needs a sandbox of its own")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    settings = config.Settings.read()
+    room(settings)
+    # Whoever else computes on this machine waits for the lab's 32 PCs: they would have cores of their own.
+    os.nice(-10)
+    bench = Bench(settings)
+    say(f"{len(bench.scenarios)} scenarios, {settings.mbit:g} Mbit/s a port, {settings.size >> 20} MiB, at most "
+        f"{settings.minutes:g} minutes; load {os.getloadavg()[0]:.1f}")
+    try:
+        bench.all()
+    except KeyboardInterrupt:
+        say("interrupted: these are the figures so far")
+    bench.write()
+    print("\nratio: time of the last receiver / (bytes that must be sent / rate of a port); 1.034 is the limit of UDP, 1.046 "
+          f"of TCP\n\n{table.text(bench.rows())}\n\n{settings.out}")
+    return 0 if all(row["runs"] for row in bench.rows() if row["tool"].startswith("ours")) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What happens to a lab, and which tools are put through it. The order is the order of a bench."""
+from tests.bench.run import Scenario
+from tests.bench.settings import Settings
+
+ALL = ("wire", "ours", "ours-chain", "ours-http", "udpcast", "uftp", "bittorrent", "nginx")
+
+
+def table(settings: Settings) -> list[Scenario]:
+    """Every scenario of these settings; BENCH_ONLY is applied by `chosen`."""
+    most = settings.n[-1]
+    kill = min(3, most // 2)
+    few = [Scenario(f"clean-{n}", n, ("ours", "udpcast", "uftp", "bittorrent", "nginx"), runs=3, others=2,
+                    what=f"{n} receivers, nothing goes wrong") for n in settings.n[:-1]]
+    return [
+        Scenario(f"clean-{most}", most, ALL, others=3, what=f"{most} receivers, nothing goes wrong"),
+        Scenario("loss-0.1", most, ("ours", "udpcast", "uftp"), loss=1, others=2, what="each loses one frame in 1000"),
+        Scenario("loss-1", most, ("ours", "udpcast", "udpcast-fec", "uftp"), loss=10, others=2,
+                 what="each loses one frame in 100"),
+        Scenario("slow-port", most, ("ours", "udpcast", "uftp"), slow=1, runs=3, what="one port at a quarter of the rate"),
+        Scenario("join", most, ("ours", "bittorrent"), join=(0.6, 0.3), runs=3,
+                 what="two join, at 30 and at 60 % of the time"),
+        Scenario("kill", most, ("ours", "udpcast"), kill=kill, runs=3,
+                 what=f"{kill} are killed at half time, one of them restarted"),
+        Scenario("no-multicast", most, ("ours", "bittorrent"), multicast=False, runs=3, what="the switch drops multicast"),
+        Scenario("disk", most, ("ours", "udpcast-zstd"), image="disk", runs=3, what="a real disk, which compresses"),
+        *few,
+        *(Scenario(f"revision-{percent}", 1, ("ours", "casync", "zsync", "rsync"), image=f"revision-{percent}", runs=1,
+                   what=f"a revision that differs by {percent} %") for percent in (1, 10)),
+    ]
+
+
+def chosen(settings: Settings) -> list[Scenario]:
+    """Those that BENCH_ONLY names, and of them the tools it names; a quick bench leaves out what takes long."""
+    all_ones = table(settings)
+    tools = {tool for scenario in all_ones for tool in scenario.tools}
+    names = {scenario.name for scenario in all_ones}
+    unknown = [word for word in settings.only if word not in tools and not any(n == word or n.startswith(word + "-") for n in names)]
+    if unknown:
+        raise SystemExit(f"BENCH_ONLY: {', '.join(unknown)}: neither a scenario ({', '.join(sorted(names))})"
+                         f" nor a tool ({', '.join(sorted(tools))})")
+    only_tools = [word for word in settings.only if word in tools]
+    only_names = [word for word in settings.only if word not in tools]
+    result = []
+    for scenario in all_ones:
+        if only_names and not any(scenario.name == w or scenario.name.startswith(w + "-") for w in only_names):
+            continue
+        if settings.quick and not only_names and scenario.name in ("first-vm", "revision-10", "disk", "loss-0.1"):
+            continue
+        kept = tuple(tool for tool in scenario.tools if not only_tools or tool in only_tools)
+        if kept:
+            result.append(Scenario(**{**scenario.__dict__, "tools": kept}))
+    return result

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Nightclass's own lanes: the cast (multicast, with its fall-backs), the chain of peers alone, and plain HTTP. All start
+from a store that nightclass-import filled, and all leave the image as a host holds it."""
+import json
+import pathlib
+import subprocess
+
+from tests.bench.lab import ADDRESS
+from tests.bench.tools.base import Tool
+from tests.bench.tools.unicast import nginx
+
+GROUP, PORT, HTTP = "239.255.78.67", 7867, 8080
+
+# A store as nightclassd serves it to hosts: BASE/manifests/DIGEST, BASE/chunks/DIGEST, by any web server.
+CHUNKS = """daemon off; master_process off; error_log stderr crit; pid {folder}/pid;
+events {{ worker_connections 1024; }}
+http {{
+	access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000;
+	client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
+	uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
+	server {{
+		listen {port};
+		location ~ ^/chunks/(..)(.*)$ {{ alias {store}/chunks/$1/$1$2; }}
+		location /manifests/ {{ alias {store}/manifests/; }}
+	}}
+}}
+"""
+
+
+class Ours(Tool):
+    """What the three have in common: the store, and where a host holds an image."""
+
+    program = "nightclass-cast"
+    stores: dict[tuple, str] = {}
+
+    def missing(self):
+        lack = [path for path in (self.build / "nightclass-import", self.build / self.program) if not path.exists()]
+        return ", ".join(f"no {path}" for path in lack)
+
+    @property
+    def store(self) -> pathlib.Path:
+        return self.work.parent / "store"
+
+    def prepare(self, image):
+        if image.path in self.stores:
+            return
+        argv = [self.build / "nightclass-import", "--no-sync", "--store", self.store, "--format", "raw", "--name",
+                image.name.replace(".", "-"), "--revision", "1", image.path]
+        done = subprocess.run([str(word) for word in argv], capture_output=True, text=True, timeout=1200)
+        last = json.loads(done.stdout.splitlines()[-1])
+        if done.returncode != 0:
+            raise RuntimeError(f"nightclass-import: {last}")
+        self.stores[image.path] = last["digest"]
+
+    def digest(self, image) -> str:
+        return self.stores[image.path]
+
+    def held(self, run, i) -> pathlib.Path:
+        return run.dir(i) / "images"
+
+    def chunks(self, run):
+        """The store by HTTP, on the server."""
+        folder = run.folder / "chunks"
+        if folder.exists():
+            return
+        folder.mkdir()
+        (folder / "conf").write_text(CHUNKS.format(folder=folder, store=self.store, port=HTTP))
+        run.server("nginx", "-c", folder / "conf", "-e", "stderr").wait_listens("tcp", HTTP)
+
+    def serve(self, run):
+        self.chunks(run)
+
+    def fetch(self, run, i, image):
+        return run.client(i, self.build / "unit/test_image_fetch", f"http://{ADDRESS}:{HTTP}", self.digest(image), self.held(run, i))
+
+    def hold(self, run, i, image):
+        self.prepare(image)
+        self.chunks(run)
+        process = self.fetch(run, i, image)
+        while not process.look():
+            process.wait(60)
+        if process.code != 0:
+            raise RuntimeError(f"no earlier revision: {process.tail()}")
+
+    def file(self, run, i):
+        return self.held(run, i) / self.digest(run.image) / "disk.raw"
+
+
+class Cast(Ours):
+    name = "ours"
+    what = "nightclass-cast with a cap at the port's rate, peers and HTTP as its fall-backs"
+    packages = ("nginx-light",)
+    options: tuple[str, ...] = ()
+
+    def serve(self, run):
+        self.chunks(run)
+        run.server(self.build / self.program, "send", "--store", self.store, "--address", ADDRESS, "--group", GROUP,
+                   "--port", PORT, "--rate", round(self.mbit * 1e6), self.digest(run.image)).wait_listens("udp", PORT)
+
+    def receive(self, run, i):
+        return run.client(i, self.build / self.program, "receive", "--server", f"{ADDRESS}:{PORT}", "--name", run.lab.host(i),
+                          "--dir", self.held(run, i), *self.options, self.digest(run.image))
+
+
+class Chain(Cast):
+    name = "ours-chain"
+    what = "the chain of peers alone, as where no multicast works"
+    program = "nightclass-chain"
+
+
+class Http(Ours):
+    name = "ours-http"
+    what = "fetch_image over HTTP from a chunk server (nginx), four connections a receiver"
+    packages = ("nginx-light",)
+    program = "unit/test_image_fetch"
+    unicast = True
+
+    def receive(self, run, i):
+        return self.fetch(run, i, run.image)
+
+
+TOOLS = (Cast, Chain, Http)
