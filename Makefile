@@ -25,8 +25,9 @@ say      = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2))
 libs     = $(shell pkg-config --libs $(1))
 
 # Rooms: every .c of a folder but the mains goes into one archive, in the order of the floors.
-MAINS   := images/base_nbd.c controller/nightclassd.c controller/cli/nightclass.c netconf/nightclass-netd.c images/nightclass-import.c \
-           images/nightclass-download.c boot/hostd/nightclass-hostd.c guest-agent/nightclass-guest.c
+MAINS   := images/base_nbd.c controller/nightclassd.c controller/cli/nightclass.c netconf/nightclass-netd.c \
+           images/nightclass-import.c images/nightclass-download.c images/nightclass-cast.c \
+           boot/hostd/nightclass-hostd.c guest-agent/nightclass-guest.c
 room     = $(filter-out $(MAINS),$(wildcard $(addsuffix /*.c,$(1))))
 LIB     := $(call room,lib)
 NETCONF := $(call room,netconf)
@@ -40,7 +41,8 @@ CLI     := $(call room,controller/cli)
 obj      = $(patsubst %.c,$(B)/obj/%.o,$(1))
 archive  = $(B)/lib$(1).a
 PLUGIN  := $(B)/nightclass-base.so
-PROGRAMS := nightclassd nightclass nightclass-netd nightclass-import nightclass-download nightclass-hostd nightclass-guest
+PROGRAMS := nightclassd nightclass nightclass-netd nightclass-import nightclass-download nightclass-cast nightclass-hostd \
+            nightclass-guest
 all: $(addprefix $(B)/,$(PROGRAMS)) $(PLUGIN)
 .PHONY: all
 
@@ -78,6 +80,9 @@ $(B)/nightclass-netd: $(call obj,netconf/nightclass-netd.c) $(foreach a,netconf 
 $(B)/nightclass-import: $(call obj,images/nightclass-import.c) $(foreach a,images lib,$(call archive,$(a)))
 	$(call say,LINK,$@)
 	$(Q)$(call link,libsystemd jansson gnutls libcurl libzstd libsodium libarchive libxml-2.0 zlib)
+$(B)/nightclass-cast: $(call obj,images/nightclass-cast.c) $(foreach a,images lib,$(call archive,$(a)))
+	$(call say,LINK,$@)
+	$(Q)$(call link,libsystemd jansson gnutls libcurl libzstd libsodium)
 $(B)/nightclass-download: $(call obj,images/nightclass-download.c) $(foreach a,images lib,$(call archive,$(a)))
 	$(call say,LINK,$@)
 	$(Q)$(call link,libsystemd jansson gnutls libcurl)

@@ -100,7 +100,7 @@ static void welcome(struct cursor *c, struct cast_welcome *w)
 static void drop(struct cursor *c, struct cast_drop *d)
 {
 	WHOLE(c, d->nonce);
-	NUMBER(c, d->reason, CAST_FULL);
+	NUMBER(c, d->reason, CAST_DEAF);
 	NUMBER(c, d->n_peers, CAST_PEERS);
 	for (unsigned i = 0; i < d->n_peers && !c->bad; i++) {
 		address(c, &d->peers[i].address);
@@ -117,7 +117,6 @@ static void block(struct cursor *c, struct cast_block *b)
 	FLAG(c, b->of_plan);
 	WHOLE(c, b->round);
 	WHOLE(c, b->spread_ms);
-	WHOLE(c, b->sent);
 	NUMBER(c, b->n_ranges, CAST_RANGES);
 	for (unsigned i = 0; i < b->n_ranges && !c->bad; i++) {
 		WHOLE(c, b->ranges[i].first);

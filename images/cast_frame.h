@@ -64,7 +64,7 @@ struct cast_welcome {
 	uint32_t plan_length; /* of the plan unpacked */
 };
 
-enum cast_reason { CAST_SLOW = 1, CAST_UNKNOWN, CAST_FULL };
+enum cast_reason { CAST_SLOW = 1, CAST_UNKNOWN, CAST_FULL, CAST_DEAF };
 
 struct cast_peer {
 	struct ip4 address;
@@ -89,12 +89,11 @@ struct cast_block {
 	bool of_plan;	   /* one range of bytes of the packed plan */
 	uint8_t round;	   /* CAST_SILENT, or to be named in the report */
 	uint8_t spread_ms; /* wait a random time below it before reporting */
-	uint32_t sent;	   /* packets of blocks sent in this session so far, modulo 2^32 */
 	uint16_t n_ranges;
 	struct cast_range ranges[CAST_RANGES];
 };
 
-/* Packets seen and packets that were sent, counted between frames that carry `sent`. */
+/* Source packets that came, and that must have been sent going by their numbers; modulo 2^32. */
 struct cast_count {
 	uint32_t received, expected;
 };

@@ -64,7 +64,6 @@ static struct cast_frame sample(enum cast_kind kind)
 			.image = 2,
 			.round = CAST_SILENT,
 			.spread_ms = 20,
-			.sent = 123456,
 			.n_ranges = 2,
 			.ranges = {{5, 1}, {100, 32}}};
 		break;
@@ -154,7 +153,7 @@ static void claims_beyond_the_arrays_are_refused(void **state)
 		{CAST_WANT, 8, 255}, {CAST_WELCOME, 8 + 8, 10}, /* no multicast address */
 		{CAST_DROP, 8 + 8, 0}, {CAST_DROP, 8 + 8, 9}, {CAST_DROP, 8 + 9, CAST_PEERS + 1},
 		{CAST_BLOCK, 8 + 3, 1}, /* of the plan, with two ranges */
-		{CAST_BLOCK, 8 + 10, 255}, {CAST_BLOCK, 8 + 12 + 7, 0}, /* a range of nothing */
+		{CAST_BLOCK, 8 + 6, 255}, {CAST_BLOCK, 8 + 8 + 7, 0}, /* a range of nothing */
 		{CAST_BLOCK, 6, 1},					/* kinds that are none */
 		{CAST_BLOCK, 7, 0}, {CAST_BLOCK, 7, CAST_BLOCK + 1},
 		{CAST_BLOCK, 5, 0}, /* a packet of a block is no control frame */

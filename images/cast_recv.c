@@ -1,0 +1,517 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Receiving a cast: hello, welcome, and then take what comes, say what lacks, until all is here.
+ *
+ * Two sockets. One is connected to the sender and says everything there is to say; the kernel drops
+ * what others send to it, and tells when nobody is there. The other listens to the group on the
+ * interface that leads to the sender and takes frames from the sender's address only. That keeps
+ * out accidents, not attackers: they may write any address. What they can do is make chunks fail
+ * that are then asked for again, until the cast is given up for another way.
+ *
+ * Packets are taken off in large portions (UDP_GRO, recvmmsg), with a short sleep between portions
+ * rather than a wake-up for each packet: with the socket's buffer of some MiB nothing is lost, and
+ * a PC's cores are there for its VMs.
+ *
+ * Nothing is acknowledged. A report answers a question of the sender's; a status, twice a second,
+ * says all that is needed anew. So every lost frame costs a little time and no state is ever wrong
+ * for long.
+ */
+#include "images/cast_recv_inside.h"
+
+#include <netinet/udp.h>
+#include <poll.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+
+#include "lib/clock.h"
+
+enum {
+	PATIENCE_MS = 5000,
+	HELLO_MS = 150,
+	STATUS_MS = 500,
+	STATUS_BAD_MS = 150, /* while much is missed */
+	STATUS_PAGES = 4,
+	DEAF_MS = 3000, /* welcome, but no multicast for so long */
+	PROBE_MS = 2000,
+	WANT_MS = 20,
+	WANT_AGAIN_MS = 120,
+	LOOK_MS = 500,
+	NAP_US = 1500,
+	PORTION = 65536,
+	PORTIONS = 8,
+	SOCKET_BYTES = 8 << 20,
+	WRONG_MAX = 64,
+};
+
+struct clocks {
+	int64_t now, begun, welcomed, heard, group_heard, hello, status, want, look, report;
+};
+
+struct running {
+	struct receiver *receiver;
+	struct clocks at;
+	uint8_t *portions;
+	unsigned page;		 /* of the needs, next to be told */
+	struct cast_frame later; /* a report that waits for its moment */
+	bool has_later, joined, ended;
+	int result;
+	struct cast_count told;
+};
+
+static int end(struct running *run, int result, struct error **err, const char *why)
+{
+	run->ended = true;
+	run->result = result;
+	if (result < 0)
+		error_make(err, result, "%s", why);
+	return result;
+}
+
+/* ---- speaking ---- */
+
+static void say(struct running *run, struct cast_frame *frame)
+{
+	uint8_t bytes[CAST_FRAME_MAX];
+	size_t len;
+
+	frame->session = frame->kind == CAST_HELLO ? 0 : run->receiver->session;
+	len = cast_frame_write(frame, bytes);
+	(void)!send(run->receiver->unicast, bytes, len, MSG_DONTWAIT);
+}
+
+static void say_hello(struct running *run)
+{
+	const struct cast_receive *job = run->receiver->job;
+	struct cast_frame frame = {.kind = CAST_HELLO,
+		.hello = {.nonce = run->receiver->nonce, .serve_port = job->serve_port}};
+
+	sha256_parse(job->digest, &frame.hello.digest);
+	snprintf(frame.hello.name, sizeof(frame.hello.name), "%s", job->name);
+	say(run, &frame);
+	run->at.hello = run->at.now;
+}
+
+/* One page of what is needed; false: that was the last. */
+static bool status_page(struct running *run, struct cast_status *status)
+{
+	const struct receiver *receiver = run->receiver;
+	uint32_t first = run->page * CAST_PAGE_BYTES, bytes = (receiver->plan.n + 7) / 8;
+	uint32_t n = bytes - first < CAST_PAGE_BYTES ? bytes - first : CAST_PAGE_BYTES;
+
+	status->first = first * 8;
+	status->n_bytes = (uint16_t)n;
+	for (uint32_t i = 0; i < n; i++)
+		status->need[i] = (uint8_t)~receiver->got[first + i];
+	run->page = first + n < bytes ? run->page + 1 : 0;
+	return run->page != 0;
+}
+
+static void say_status(struct running *run, bool deaf)
+{
+	struct receiver *receiver = run->receiver;
+	struct cast_frame frame = {.kind = CAST_STATUS};
+	struct cast_status *status = &frame.status;
+
+	status->count = receiver->count;
+	status->deaf = deaf;
+	status->needs_plan = !receiver->planned;
+	if (receiver->planned) {
+		status->total = held_total(receiver->held);
+		status->have = held_have(receiver->held);
+		if (status->have > status->total)
+			status->have = status->total;
+	}
+	for (unsigned i = 0; i < STATUS_PAGES; i++) {
+		bool more = receiver->planned && status_page(run, status);
+
+		say(run, &frame);
+		if (!more)
+			break;
+	}
+	run->at.status = run->at.now;
+	run->told = receiver->count;
+	receiver->fresh_needs = false;
+}
+
+static void say_leave(struct running *run, bool whole)
+{
+	struct cast_frame frame = {.kind = CAST_LEAVE, .leave = {.whole = whole}};
+
+	if (run->receiver->session == 0)
+		return;
+	say(run, &frame);
+	say(run, &frame);
+}
+
+/* What readers of this host wait for, and is on its way through no block. */
+static void say_wants(struct running *run)
+{
+	struct receiver *receiver = run->receiver;
+	struct cast_frame frame = {.kind = CAST_WANT};
+	size_t count = held_count(receiver->held);
+
+	for (size_t n = held_next_wanted(receiver->held, 0); n < count && frame.want.n < CAST_WANTS;
+		n = held_next_wanted(receiver->held, n + 1)) {
+		uint32_t at = receiver->entry_of[n];
+
+		if (at == CAST_NONE ||
+			(cast_bit(receiver->got, at) && recv_block_brings(receiver, at)))
+			continue;
+		recv_got(receiver, at, false);
+		frame.want.at[frame.want.n++] = at;
+	}
+	run->at.want = run->at.now;
+	if (frame.want.n == 0)
+		return;
+	say(run, &frame);
+	run->at.want += WANT_AGAIN_MS - WANT_MS;
+}
+
+/* ---- hearing ---- */
+
+static int group_join(struct running *run)
+{
+	struct receiver *receiver = run->receiver;
+	struct sockaddr_in us, group = {.sin_family = AF_INET,
+				       .sin_port = htons(receiver->welcome.port),
+				       .sin_addr.s_addr = htonl(receiver->welcome.group.host)};
+	socklen_t len = sizeof(us);
+	int one = 1, bytes = SOCKET_BYTES;
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct ip_mreqn join = {.imr_multiaddr = group.sin_addr};
+
+	if (receiver->multicast >= 0)
+		close(receiver->multicast);
+	receiver->multicast = fd;
+	if (fd < 0 || getsockname(receiver->unicast, (void *)&us, &len) < 0)
+		return -errno;
+	join.imr_address = us.sin_addr;
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)) < 0)
+		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
+	(void)setsockopt(fd, SOL_UDP, UDP_GRO, &one, sizeof(one));
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
+		bind(fd, (const void *)&group, sizeof(group)) < 0 ||
+		setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &join, sizeof(join)) < 0)
+		return -errno;
+	run->joined = true;
+	return 0;
+}
+
+static void welcome_take(struct running *run, const struct cast_frame *frame, struct error **err)
+{
+	struct receiver *receiver = run->receiver;
+	int r;
+
+	if (frame->welcome.nonce != receiver->nonce || receiver->session == frame->session)
+		return;
+	recv_blocks_reset(receiver);
+	receiver->session = frame->session;
+	receiver->welcome = frame->welcome;
+	receiver->count = (struct cast_count){0};
+	run->has_later = false;
+	run->at.welcomed = run->at.group_heard = run->at.now;
+	r = receiver->planned ? -EHOSTUNREACH : recv_plan_begin(receiver);
+	if (r == 0)
+		r = group_join(run);
+	if (r < 0)
+		end(run, r, err,
+			r == -EHOSTUNREACH ? "the cast began anew"
+					   : "the group of the cast cannot be joined");
+}
+
+static void drop_take(struct running *run, const struct cast_drop *drop, struct error **err)
+{
+	struct receiver *receiver = run->receiver;
+
+	if (drop->nonce != receiver->nonce)
+		return;
+	memcpy(receiver->seen.peers, drop->peers, drop->n_peers * sizeof(*drop->peers));
+	receiver->seen.n_peers = drop->n_peers;
+	switch (drop->reason) {
+	case CAST_UNKNOWN:
+		end(run, -ENOENT, err, "it is not cast");
+		return;
+	case CAST_DEAF:
+		end(run, -ENOTCONN, err, "no multicast reaches this PC");
+		return;
+	case CAST_FULL:
+		end(run, -EAGAIN, err, "the cast has no room for more PCs");
+		return;
+	default:
+		end(run, -EAGAIN, err,
+			"this PC misses more than half of what others get, its port or cable is "
+			"slow; it asks its peers");
+	}
+}
+
+/* Reports are spread in time, so that a thousand receivers do not answer in one moment. */
+static void report_later(struct running *run, const struct cast_report *report, unsigned spread_ms)
+{
+	run->later = (struct cast_frame){.kind = CAST_REPORT, .report = *report};
+	run->has_later = true;
+	run->at.report = run->at.now + (spread_ms ? rand() % spread_ms : 0);
+}
+
+static void control_take(struct running *run, const uint8_t *bytes, size_t len, struct error **err)
+{
+	struct cast_frame frame;
+	struct cast_report report;
+
+	if (cast_frame_read(bytes, len, &frame) < 0)
+		return;
+	if (frame.kind == CAST_WELCOME)
+		welcome_take(run, &frame, err);
+	else if (frame.kind == CAST_DROP)
+		drop_take(run, &frame.drop, err);
+	else if (frame.kind == CAST_BLOCK && frame.session == run->receiver->session &&
+		 recv_block_what(run->receiver, &frame.block, &report)) {
+		if (run->has_later && run->later.report.block != report.block)
+			say(run, &run->later);
+		report_later(run, &report, frame.block.spread_ms);
+	}
+}
+
+static void frame_take(struct running *run, const uint8_t *bytes, size_t len, struct error **err)
+{
+	struct receiver *receiver = run->receiver;
+
+	if (len < CAST_HEADER || cast_get32(bytes) != receiver->session)
+		return;
+	run->at.heard = run->at.group_heard = run->at.now;
+	receiver->seen.bytes += len;
+	if (cast_get16(bytes + 4) == CAST_CONTROL)
+		control_take(run, bytes, len, err);
+	else if (len == CAST_FRAME_MAX)
+		recv_packet(receiver, cast_get16(bytes + 4), cast_get16(bytes + 6),
+			bytes + CAST_HEADER);
+}
+
+static size_t segment_of(struct msghdr *message, size_t len)
+{
+	int size = 0;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c))
+		if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_GRO)
+			memcpy(&size, CMSG_DATA(c), sizeof(size));
+	return size > 0 ? (size_t)size : len;
+}
+
+/* True: something came. */
+static bool group_drain(struct running *run, struct error **err)
+{
+	struct receiver *receiver = run->receiver;
+	struct mmsghdr messages[PORTIONS];
+	struct sockaddr_in from[PORTIONS];
+	struct iovec parts[PORTIONS];
+	char control[PORTIONS][CMSG_SPACE(sizeof(int))];
+	int n;
+
+	for (unsigned i = 0; i < PORTIONS; i++) {
+		parts[i] = (struct iovec){run->portions + (size_t)i * PORTION, PORTION};
+		messages[i].msg_hdr = (struct msghdr){.msg_name = &from[i],
+			.msg_namelen = sizeof(from[i]),
+			.msg_iov = &parts[i],
+			.msg_iovlen = 1,
+			.msg_control = control[i],
+			.msg_controllen = sizeof(control[i])};
+	}
+	n = recvmmsg(receiver->multicast, messages, PORTIONS, MSG_DONTWAIT, NULL);
+	for (int i = 0; i < n && !run->ended; i++) {
+		size_t len = messages[i].msg_len, step = segment_of(&messages[i].msg_hdr, len);
+		const uint8_t *bytes = parts[i].iov_base;
+
+		if (from[i].sin_addr.s_addr != receiver->server.sin_addr.s_addr ||
+			from[i].sin_port != receiver->server.sin_port)
+			continue;
+		for (size_t at = 0; at < len && !run->ended; at += step)
+			frame_take(run, bytes + at, len - at < step ? len - at : step, err);
+	}
+	return n > 0;
+}
+
+/* -ECONNREFUSED: the machine is there, the sender is not. */
+static int unicast_drain(struct running *run, struct error **err)
+{
+	uint8_t bytes[CAST_FRAME_MAX + 1];
+
+	while (!run->ended) {
+		ssize_t n = recv(run->receiver->unicast, bytes, sizeof(bytes), MSG_DONTWAIT);
+
+		if (n < 0)
+			return errno == ECONNREFUSED ? -ECONNREFUSED : 0;
+		run->at.heard = run->at.now;
+		control_take(run, bytes, (size_t)n, err);
+	}
+	return 0;
+}
+
+/* ---- the loop ---- */
+
+static bool much_missed(const struct running *run)
+{
+	uint32_t expected = run->receiver->count.expected - run->told.expected;
+	uint32_t received = run->receiver->count.received - run->told.received;
+
+	return expected > 200 && received < expected - expected / 3;
+}
+
+static void tell(const struct running *run)
+{
+	const struct receiver *receiver = run->receiver;
+
+	if (receiver->job->progress)
+		receiver->job->progress(receiver->planned ? held_have(receiver->held) : 0,
+			receiver->planned ? held_total(receiver->held) : 0, receiver->job->arg);
+}
+
+static void speak_when_due(struct running *run)
+{
+	struct receiver *receiver = run->receiver;
+	struct clocks *at = &run->at;
+	int64_t status_in = much_missed(run) ? STATUS_BAD_MS : STATUS_MS + (rand() & 63);
+
+	if (receiver->session == 0 || at->now - at->heard > PROBE_MS) {
+		if (at->now - at->hello >= HELLO_MS)
+			say_hello(run);
+		if (receiver->session == 0)
+			return;
+	}
+	if (run->has_later && at->now >= at->report) {
+		run->has_later = false;
+		say(run, &run->later);
+	}
+	if (receiver->planned && at->now - at->look >= LOOK_MS) {
+		at->look = at->now;
+		recv_blocks_tick(receiver);
+		recv_plan_look(receiver);
+	}
+	if (receiver->planned && at->now - at->want >= WANT_MS)
+		say_wants(run);
+	if (receiver->fresh_needs || at->now - at->status >= status_in) {
+		say_status(run, at->now - at->group_heard > DEAF_MS);
+		tell(run);
+	}
+}
+
+static void look_at_state(struct running *run, bool refused, struct error **err)
+{
+	struct receiver *receiver = run->receiver;
+	int64_t patience = receiver->job->patience_ms ? receiver->job->patience_ms : PATIENCE_MS;
+
+	if (receiver->job->cancel && atomic_load(receiver->job->cancel))
+		end(run, -ECANCELED, err, "it was cancelled");
+	else if (receiver->failed < 0)
+		end(run, receiver->failed, err, error_text(receiver->failure, receiver->failed));
+	else if (receiver->seen.wrong > WRONG_MAX &&
+		 receiver->seen.wrong > receiver->seen.packets / 2000)
+		end(run, -EBADMSG, err, "too much of what is cast is wrong");
+	else if (run->at.now - run->at.heard > patience)
+		end(run, -EHOSTUNREACH, err,
+			receiver->session ? "the cast fell silent" : "nobody casts there");
+	else if (refused && receiver->session)
+		end(run, -EHOSTUNREACH, err, "the cast has ended");
+	else if (receiver->planned && receiver->n_needed == 0 && !recv_blocks_busy(receiver))
+		end(run, 0, err, NULL);
+}
+
+/* Waits for something to happen; a while of nothing but sleep when packets are streaming in. */
+static void rest(const struct running *run, bool streaming)
+{
+	const struct receiver *receiver = run->receiver;
+	struct pollfd fds[] = {{.fd = receiver->unicast, .events = POLLIN},
+		{.fd = receiver->wake, .events = POLLIN},
+		{.fd = streaming ? -1 : receiver->multicast, .events = POLLIN}};
+	struct timespec t = {0, streaming ? NAP_US * 1000 : 10000000};
+
+	if (run->has_later && run->at.report <= run->at.now)
+		return;
+	ppoll(fds, ARRAY_LEN(fds), &t, NULL);
+}
+
+static int receive_run(struct running *run, struct error **err)
+{
+	struct receiver *receiver = run->receiver;
+
+	run->at.now = run->at.begun = run->at.heard = clock_real_ms();
+	while (!run->ended) {
+		bool streaming = false, refused;
+
+		receiver->now_ms = run->at.now = clock_real_ms();
+		while (run->joined && !run->ended && group_drain(run, err)) {
+			streaming = true;
+			recv_verify_results(receiver);
+		}
+		recv_verify_results(receiver);
+		refused = unicast_drain(run, err) == -ECONNREFUSED;
+		if (run->ended)
+			break;
+		look_at_state(run, refused, err);
+		if (run->ended)
+			break;
+		speak_when_due(run);
+		rest(run, streaming);
+	}
+	if (run->result != -EHOSTUNREACH)
+		say_leave(run, run->result == 0);
+	return run->result;
+}
+
+/* ---- beginning and end ---- */
+
+static int receiver_init(
+	struct receiver *receiver, const struct cast_receive *job, struct error **err)
+{
+	*receiver = (struct receiver){.job = job, .unicast = -1, .multicast = -1, .wake = -1};
+	receiver->server = (struct sockaddr_in){.sin_family = AF_INET,
+		.sin_port = htons(job->port),
+		.sin_addr.s_addr = htonl(job->server.host)};
+	while (getrandom(&receiver->nonce, sizeof(receiver->nonce), 0) < 0)
+		;
+	recv_blocks_init(receiver);
+	if (recv_verify_start(receiver) < 0)
+		return error_make(err, -EAGAIN, "no thread can be started");
+	receiver->unicast = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (receiver->unicast < 0 || connect(receiver->unicast, (const void *)&receiver->server,
+					     sizeof(receiver->server)) < 0)
+		return error_make(err, -EHOSTUNREACH, "no way to the sender: %s", strerror(errno));
+	return 0;
+}
+
+static void receiver_done(struct receiver *receiver)
+{
+	recv_verify_stop(receiver);
+	recv_blocks_done(receiver);
+	recv_plan_done(receiver);
+	if (receiver->unicast >= 0)
+		close(receiver->unicast);
+	if (receiver->multicast >= 0)
+		close(receiver->multicast);
+}
+
+int cast_receive(
+	const struct cast_receive *job, struct cast_received *ret_received, struct error **err)
+{
+	struct receiver *receiver = xnew(struct receiver);
+	struct running *run = xnew(struct running);
+	int r = 0;
+
+	if (!sha256_hex_ok(job->digest) || !name_ok(job->name))
+		r = error_make(err, -EINVAL, "a cast needs a digest of 64 hex digits and a name");
+	if (r == 0) {
+		run->receiver = receiver;
+		run->portions = xcalloc(PORTIONS, PORTION);
+		r = receiver_init(receiver, job, err);
+		if (r == 0)
+			r = receive_run(run, err);
+		if (r == 0)
+			r = held_finish(receiver->held, err);
+		if (r == 0)
+			tell(run);
+		receiver_done(receiver);
+	}
+	if (ret_received)
+		*ret_received = receiver->seen;
+	free(run->portions);
+	free(run);
+	free(receiver);
+	return r < 0 ? error_wrap(err, r, "image %.12s by multicast", job->digest) : 0;
+}

@@ -1,0 +1,521 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Blocks as they come in: packets in slots, groups that can be rebuilt, chunks that are complete.
+ *
+ * A packet names its block and its place, so it can be stored before it is known what the block
+ * consists of; that comes in a frame of its own, several times. From then on each packet counts
+ * down the chunks it is a part of, and a chunk goes to the second thread the moment its last packet
+ * is there, wherever in the block that happens. Lost packets of a group are rebuilt as soon as
+ * there are as many parities.
+ *
+ * Memory is a fixed number of slots. When they run out, the block that was quiet for longest is
+ * given up: its chunks that were complete are in place, the others are still needed and will come
+ * again. The numbers of closed blocks are remembered for a while, since packets for others go on.
+ */
+#include "images/cast_recv_inside.h"
+
+#include <sys/mman.h>
+
+enum { QUIET_MS = 3000 }; /* of a block that nothing comes for */
+
+/* ---- slots and blocks ---- */
+
+void recv_blocks_init(struct receiver *receiver)
+{
+	void *slots = mmap(NULL, (size_t)RECV_SLOTS * CAST_PAYLOAD, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (slots == MAP_FAILED)
+		abort();
+	receiver->slots = slots;
+	receiver->free_slots = xcalloc(RECV_SLOTS, sizeof(uint16_t));
+	/* The lowest are used first: pages that are not needed are never touched. */
+	for (unsigned i = 0; i < RECV_SLOTS; i++)
+		receiver->free_slots[i] = (uint16_t)(RECV_SLOTS - 1 - i);
+	receiver->n_free = RECV_SLOTS;
+}
+
+void recv_blocks_done(struct receiver *receiver)
+{
+	munmap(receiver->slots, (size_t)RECV_SLOTS * CAST_PAYLOAD);
+	free(receiver->free_slots);
+}
+
+static void slot_free(struct receiver *receiver, uint16_t *slot)
+{
+	if (*slot != SLOT_NONE)
+		receiver->free_slots[receiver->n_free++] = *slot;
+	*slot = SLOT_NONE;
+}
+
+struct recv_block *recv_block_find(struct receiver *receiver, uint16_t number)
+{
+	for (unsigned b = 0; b < RECV_BLOCKS; b++)
+		if (receiver->blocks[b].open && receiver->blocks[b].number == number)
+			return &receiver->blocks[b];
+	return NULL;
+}
+
+const bool *recv_closed_find(const struct receiver *receiver, uint16_t number)
+{
+	for (unsigned i = 0; i < RECV_CLOSED; i++)
+		if (receiver->closed[i].used && receiver->closed[i].number == number)
+			return &receiver->closed[i].whole;
+	return NULL;
+}
+
+void recv_closed_add(struct receiver *receiver, uint16_t number, bool whole)
+{
+	receiver->closed[receiver->next_closed].number = number;
+	receiver->closed[receiver->next_closed].whole = whole;
+	receiver->closed[receiver->next_closed].used = true;
+	receiver->next_closed = (receiver->next_closed + 1) % RECV_CLOSED;
+}
+
+static void block_free(struct receiver *receiver, struct recv_block *block)
+{
+	for (unsigned i = 0; i < CAST_BLOCK_SOURCES; i++)
+		slot_free(receiver, &block->slots[i]);
+	for (unsigned i = 0; i < PARITIES; i++)
+		slot_free(receiver, &block->parities[i]);
+	block->open = false;
+}
+
+void recv_block_close(struct receiver *receiver, struct recv_block *block, bool whole)
+{
+	if (block->closing)
+		return;
+	recv_closed_add(receiver, block->number, whole);
+	for (unsigned i = 0; i < block->layout.n && block->laid && !whole; i++)
+		if (block->state[i] == CHUNK_AWAITED)
+			recv_got(receiver, block->layout.at[i], false);
+	block->closing = true;
+	if (block->orders == 0)
+		block_free(receiver, block);
+}
+
+/* Gives up the block that was quiet for longest; not `keep`. */
+static void give_up_one(struct receiver *receiver, const struct recv_block *keep)
+{
+	struct recv_block *oldest = NULL;
+
+	for (unsigned b = 0; b < RECV_BLOCKS; b++) {
+		struct recv_block *block = &receiver->blocks[b];
+
+		if (block->open && !block->closing && block != keep &&
+			(!oldest ||
+				receiver->tick - block->touched > receiver->tick - oldest->touched))
+			oldest = block;
+	}
+	if (oldest)
+		recv_block_close(receiver, oldest, false);
+}
+
+static uint16_t slot_take(struct receiver *receiver, const struct recv_block *keep)
+{
+	if (receiver->n_free == 0)
+		give_up_one(receiver, keep);
+	return receiver->n_free ? receiver->free_slots[--receiver->n_free] : SLOT_NONE;
+}
+
+static struct recv_block *block_unused(struct receiver *receiver)
+{
+	for (unsigned b = 0; b < RECV_BLOCKS; b++)
+		if (!receiver->blocks[b].open)
+			return &receiver->blocks[b];
+	return NULL;
+}
+
+struct recv_block *recv_block_open(struct receiver *receiver, uint16_t number)
+{
+	struct recv_block *block = block_unused(receiver);
+
+	if (!block) {
+		give_up_one(receiver, NULL);
+		block = block_unused(receiver);
+	}
+	if (!block)
+		return NULL;
+	memset(block, 0, sizeof(*block));
+	memset(block->slots, 0xff, sizeof(block->slots));
+	memset(block->parities, 0xff, sizeof(block->parities));
+	block->open = true;
+	block->number = number;
+	block->touched = receiver->tick;
+	block->touched_ms = receiver->now_ms;
+	return block;
+}
+
+void recv_blocks_reset(struct receiver *receiver)
+{
+	for (unsigned b = 0; b < RECV_BLOCKS; b++)
+		if (receiver->blocks[b].open)
+			recv_block_close(receiver, &receiver->blocks[b], false);
+	memset(receiver->closed, 0, sizeof(receiver->closed));
+	receiver->any_block = false;
+}
+
+/* ---- chunks and groups ---- */
+
+static unsigned chunk_with(const struct cast_layout *layout, uint32_t byte)
+{
+	unsigned low = 0, high = layout->n;
+
+	while (high - low > 1) {
+		unsigned middle = (low + high) / 2;
+
+		if (layout->from[middle] <= byte)
+			low = middle;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static void chunk_order(struct receiver *receiver, struct recv_block *block, unsigned index)
+{
+	struct recv_order order = {.task = TASK_CHUNK, .block = block, .index = (uint16_t)index};
+
+	if (block->closing)
+		return;
+	if (!recv_verify_order(receiver, &order)) {
+		receiver->starved = true;
+		return;
+	}
+	block->state[index] = CHUNK_ORDERED;
+	recv_got(receiver, block->layout.at[index], true);
+}
+
+/* Does source `index` belong to a chunk that is awaited? */
+static bool source_needed(const struct recv_block *block, unsigned index)
+{
+	uint32_t byte = index * CAST_PAYLOAD, end = byte + CAST_PAYLOAD;
+
+	if (!block->sparse || block->what.of_plan)
+		return true;
+	for (unsigned c = chunk_with(&block->layout, byte);
+		c < block->layout.n && block->layout.from[c] < end; c++)
+		if (block->state[c] == CHUNK_AWAITED)
+			return true;
+	return false;
+}
+
+unsigned recv_group_missing(const struct recv_block *block, unsigned group, uint8_t *ret_missing,
+	unsigned max, bool *ret_needed)
+{
+	unsigned groups = block->layout.groups, n = 0, at = 0;
+
+	*ret_needed = false;
+	for (unsigned i = group; i < block->layout.sources; i += groups, at++) {
+		if (block->slots[i] != SLOT_NONE)
+			continue;
+		if (n < max)
+			ret_missing[n] = (uint8_t)at;
+		n++;
+		*ret_needed = *ret_needed || source_needed(block, i);
+	}
+	return n;
+}
+
+static unsigned parities_choose(
+	const struct recv_block *block, unsigned group, unsigned n, uint16_t *ret_use)
+{
+	unsigned found = 0;
+
+	for (unsigned p = group; p < PARITIES && found < n; p += block->layout.groups)
+		if (block->parities[p] != SLOT_NONE)
+			ret_use[found++] = (uint16_t)p;
+	return found;
+}
+
+static void group_rebuild(struct receiver *receiver, struct recv_block *block, unsigned group)
+{
+	unsigned size = cast_group_size(block->layout.sources, block->layout.groups, group);
+	unsigned lost = size - block->present[group];
+	struct recv_order order = {.task = TASK_REBUILD, .block = block, .index = (uint16_t)group};
+	bool needed;
+
+	if (lost == 0 || lost > block->n_parities[group] || lost > receiver->n_free ||
+		block->rebuilding[group] || block->closing)
+		return;
+	order.n_missing =
+		(uint8_t)recv_group_missing(block, group, order.missing, FEC_PARITIES_MAX, &needed);
+	if (!needed || parities_choose(block, group, lost, order.use) < lost)
+		return;
+	for (unsigned i = 0; i < lost; i++)
+		order.fresh[i] = receiver->free_slots[--receiver->n_free];
+	if (recv_verify_order(receiver, &order)) {
+		block->rebuilding[group] = true;
+		return;
+	}
+	for (unsigned i = 0; i < lost; i++)
+		slot_free(receiver, &order.fresh[i]);
+	receiver->starved = true;
+}
+
+static void plan_piece_done(struct receiver *receiver, struct recv_block *block)
+{
+	if (block->n_present < block->layout.sources)
+		return;
+	recv_plan_piece(receiver, block);
+	recv_block_close(receiver, block, true);
+}
+
+/* Source `index` is in its slot. */
+static void source_counts(struct receiver *receiver, struct recv_block *block, unsigned index)
+{
+	uint32_t byte = index * CAST_PAYLOAD, end = byte + CAST_PAYLOAD;
+
+	block->present[index % block->layout.groups]++;
+	block->n_present++;
+	if (block->what.of_plan)
+		return;
+	for (unsigned c = chunk_with(&block->layout, byte);
+		c < block->layout.n && block->layout.from[c] < end; c++)
+		if (--block->left[c] == 0 && block->state[c] == CHUNK_AWAITED)
+			chunk_order(receiver, block, c);
+}
+
+/* ---- what a block consists of ---- */
+
+static void chunks_begin(struct receiver *receiver, struct recv_block *block)
+{
+	const struct cast_layout *layout = &block->layout;
+
+	for (unsigned c = 0; c < layout->n; c++) {
+		unsigned first = layout->from[c] / CAST_PAYLOAD;
+		unsigned last = (layout->from[c + 1] - 1) / CAST_PAYLOAD;
+		bool got = cast_bit(receiver->got, layout->at[c]);
+
+		block->left[c] = (uint16_t)(last - first + 1);
+		block->state[c] = got ? CHUNK_NEEDLESS : CHUNK_AWAITED;
+		block->sparse |= got;
+		block->awaited += !got;
+	}
+}
+
+bool recv_block_lay(struct receiver *receiver, struct recv_block *block)
+{
+	bool of_plan = block->what.of_plan;
+
+	if (cast_layout_make(&block->what, &receiver->plan, receiver->welcome.plan_bytes,
+		    &block->layout) < 0 ||
+		(of_plan && !recv_plan_lacks(receiver, &block->what.ranges[0]))) {
+		recv_block_close(receiver, block, of_plan);
+		return false;
+	}
+	block->laid = true;
+	if (!of_plan)
+		chunks_begin(receiver, block);
+	for (unsigned i = 0; i < PARITIES; i++)
+		if (block->parities[i] != SLOT_NONE)
+			block->n_parities[i % block->layout.groups]++;
+	for (unsigned i = block->layout.sources; i < CAST_BLOCK_SOURCES; i++)
+		slot_free(receiver, &block->slots[i]);
+	for (unsigned i = 0; i < block->layout.sources; i++)
+		if (block->slots[i] != SLOT_NONE)
+			source_counts(receiver, block, i);
+	for (unsigned g = 0; g < block->layout.groups; g++)
+		group_rebuild(receiver, block, g);
+	if (of_plan)
+		plan_piece_done(receiver, block);
+	else if (block->awaited == 0)
+		recv_block_close(receiver, block, true);
+	return true;
+}
+
+void recv_blocks_lay(struct receiver *receiver)
+{
+	for (unsigned b = 0; b < RECV_BLOCKS; b++) {
+		struct recv_block *block = &receiver->blocks[b];
+
+		if (block->open && !block->closing && !block->laid && block->what.n_ranges > 0)
+			recv_block_lay(receiver, block);
+	}
+}
+
+/* ---- packets ---- */
+
+static void count_source(struct receiver *receiver, struct recv_block *block, unsigned index)
+{
+	receiver->count.received++;
+	receiver->seen.packets++;
+	if (index < block->next)
+		return;
+	receiver->count.expected += index - block->next + 1;
+	receiver->seen.missed += index - block->next;
+	block->next = (uint16_t)(index + 1);
+}
+
+static void source_take(
+	struct receiver *receiver, struct recv_block *block, unsigned index, const uint8_t *payload)
+{
+	if (index >= (block->laid ? block->layout.sources : CAST_BLOCK_SOURCES))
+		return;
+	count_source(receiver, block, index);
+	if (block->slots[index] != SLOT_NONE ||
+		(block->laid && block->rebuilding[index % block->layout.groups]))
+		return;
+	block->slots[index] = slot_take(receiver, block);
+	if (block->slots[index] == SLOT_NONE)
+		return;
+	memcpy(recv_slot(receiver, block->slots[index]), payload, CAST_PAYLOAD);
+	if (!block->laid)
+		return;
+	source_counts(receiver, block, index);
+	group_rebuild(receiver, block, index % block->layout.groups);
+	if (block->what.of_plan)
+		plan_piece_done(receiver, block);
+}
+
+static void parity_take(struct receiver *receiver, struct recv_block *block, unsigned number,
+	const uint8_t *payload)
+{
+	unsigned group = block->laid ? number % block->layout.groups : 0;
+
+	if (number >= PARITIES || block->parities[number] != SLOT_NONE)
+		return;
+	if (block->laid &&
+		(block->rebuilding[group] || number / block->layout.groups >= FEC_PARITIES_MAX ||
+			block->present[group] == cast_group_size(block->layout.sources,
+							 block->layout.groups, group)))
+		return;
+	block->parities[number] = slot_take(receiver, block);
+	if (block->parities[number] == SLOT_NONE)
+		return;
+	memcpy(recv_slot(receiver, block->parities[number]), payload, CAST_PAYLOAD);
+	if (!block->laid)
+		return;
+	block->n_parities[group]++;
+	group_rebuild(receiver, block, group);
+}
+
+void recv_packet(struct receiver *receiver, uint16_t number, uint16_t index, const uint8_t *payload)
+{
+	struct recv_block *block = recv_block_find(receiver, number);
+
+	if ((block && block->closing) || (!block && recv_closed_find(receiver, number)))
+		return;
+	receiver->tick++;
+	if (!block) {
+		block = recv_block_open(receiver, number);
+		if (!block)
+			return;
+		/* Whoever comes in the middle of a block has not lost its beginning. */
+		if (!receiver->any_block && index < CAST_BLOCK_SOURCES)
+			block->next = index;
+		receiver->any_block = true;
+	}
+	block->touched = receiver->tick;
+	block->touched_ms = receiver->now_ms;
+	if (index & CAST_PARITY)
+		parity_take(receiver, block, index - CAST_PARITY, payload);
+	else
+		source_take(receiver, block, index, payload);
+}
+
+/* ---- results ---- */
+
+static void rebuilt(
+	struct receiver *receiver, struct recv_block *block, const struct recv_order *order)
+{
+	unsigned groups = block->layout.groups;
+
+	block->rebuilding[order->index] = false;
+	for (unsigned i = 0; i < order->n_missing; i++) {
+		unsigned index = order->index + order->missing[i] * groups;
+
+		slot_free(receiver, &block->parities[order->use[i]]);
+		block->n_parities[order->index]--;
+		block->slots[index] = order->fresh[i];
+		source_counts(receiver, block, index);
+	}
+	if (block->what.of_plan && !block->closing)
+		plan_piece_done(receiver, block);
+}
+
+static void chunk_done(
+	struct receiver *receiver, struct recv_block *block, const struct recv_order *order)
+{
+	block->state[order->index] = CHUNK_DONE;
+	block->awaited--;
+	if (order->result == 0)
+		return;
+	recv_got(receiver, block->layout.at[order->index], false);
+	receiver->fresh_needs = true;
+	if (order->result == -EBADMSG)
+		receiver->seen.wrong++;
+	else if (receiver->failed == 0)
+		receiver->failed = order->result;
+}
+
+/* What found no room in the second thread's queue when it was ready. */
+static void order_again(struct receiver *receiver, struct recv_block *block)
+{
+	for (unsigned c = 0; c < block->layout.n; c++)
+		if (block->left[c] == 0 && block->state[c] == CHUNK_AWAITED)
+			chunk_order(receiver, block, c);
+	for (unsigned g = 0; g < block->layout.groups; g++)
+		group_rebuild(receiver, block, g);
+}
+
+void recv_result(struct receiver *receiver, const struct recv_order *order)
+{
+	struct recv_block *block = order->block;
+
+	if (order->task == TASK_REBUILD)
+		rebuilt(receiver, block, order);
+	else
+		chunk_done(receiver, block, order);
+	if (!block->closing && !block->what.of_plan && block->awaited == 0)
+		recv_block_close(receiver, block, true);
+	if (block->open && block->closing && block->orders == 0)
+		block_free(receiver, block);
+	if (!receiver->starved)
+		return;
+	receiver->starved = false;
+	for (unsigned b = 0; b < RECV_BLOCKS; b++)
+		if (receiver->blocks[b].open && receiver->blocks[b].laid &&
+			!receiver->blocks[b].closing)
+			order_again(receiver, &receiver->blocks[b]);
+}
+
+bool recv_blocks_busy(const struct receiver *receiver)
+{
+	for (unsigned b = 0; b < RECV_BLOCKS; b++) {
+		const struct recv_block *block = &receiver->blocks[b];
+
+		if (block->open && (block->orders > 0 || (!block->closing && block->awaited > 0)))
+			return true;
+	}
+	return false;
+}
+
+void recv_blocks_tick(struct receiver *receiver)
+{
+	for (unsigned b = 0; b < RECV_BLOCKS; b++) {
+		struct recv_block *block = &receiver->blocks[b];
+
+		if (!block->open || block->closing)
+			continue;
+		if (block->laid)
+			order_again(receiver, block);
+		if (block->orders == 0 && receiver->now_ms - block->touched_ms > QUIET_MS)
+			recv_block_close(receiver, block, false);
+	}
+}
+
+bool recv_block_brings(const struct receiver *receiver, uint32_t at)
+{
+	for (unsigned b = 0; b < RECV_BLOCKS; b++) {
+		const struct recv_block *block = &receiver->blocks[b];
+
+		if (!block->open || !block->laid)
+			continue;
+		for (unsigned i = 0; i < block->layout.n; i++)
+			if (block->layout.at[i] == at &&
+				(block->state[i] == CHUNK_ORDERED ||
+					(block->state[i] == CHUNK_AWAITED && !block->closing)))
+				return true;
+	}
+	return false;
+}

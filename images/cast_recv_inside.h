@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What cast_recv*.c share. Nobody else includes this.
+ *
+ * The calling thread owns everything but two queues. It takes packets off the sockets and puts each
+ * in a slot; a second thread rebuilds lost packets, unpacks, verifies and places chunks. What the
+ * second thread reads of a block is not changed while it has an order for it. */
+#ifndef IMAGES_CAST_RECV_INSIDE_H
+#define IMAGES_CAST_RECV_INSIDE_H
+
+#include <netinet/in.h>
+#include <pthread.h>
+
+#include "images/cast_plan.h"
+#include "images/cast_recv.h"
+#include "images/chunk.h"
+#include "images/fec.h"
+#include "images/held.h"
+
+enum {
+	RECV_BLOCKS = 16,      /* open at once */
+	RECV_SLOTS = 4 * 5900, /* packets held: 35 MB, four blocks of the largest size */
+	RECV_CLOSED = 128,     /* blocks remembered after they were closed */
+	RECV_ORDERS = 4096,
+	SLOT_NONE = 0xffff,
+	PARITIES = CAST_GROUPS * FEC_PARITIES_MAX,
+};
+_Static_assert(RECV_SLOTS < SLOT_NONE, "a slot's number has 16 bits");
+
+enum recv_chunk { CHUNK_NEEDLESS, CHUNK_AWAITED, CHUNK_ORDERED, CHUNK_DONE };
+
+struct recv_block {
+	bool open;
+	bool laid; /* the sender said what it consists of */
+	uint16_t number;
+	uint32_t touched; /* receiver.tick of the last packet */
+	int64_t touched_ms;
+	uint16_t next; /* the source after the highest that came */
+	struct cast_layout layout;
+	struct cast_block what;
+	uint16_t slots[CAST_BLOCK_SOURCES];
+	uint16_t parities[PARITIES]; /* by number on the wire */
+	/* once laid: */
+	uint8_t present[CAST_GROUPS], n_parities[CAST_GROUPS];
+	bool rebuilding[CAST_GROUPS];
+	uint16_t left[CAST_BLOCK_CHUNKS]; /* packets of a chunk that are missing */
+	uint8_t state[CAST_BLOCK_CHUNKS]; /* enum recv_chunk */
+	uint16_t awaited;		  /* chunks not DONE or NEEDLESS */
+	bool sparse;			  /* some are NEEDLESS */
+	uint16_t n_present;		  /* sources */
+	unsigned orders;		  /* that the second thread has of this block */
+	bool closing;			  /* as soon as there are none */
+};
+
+enum recv_task { TASK_CHUNK, TASK_REBUILD };
+
+struct recv_order {
+	enum recv_task task;
+	struct recv_block *block;
+	uint16_t index; /* chunk of the block, or group */
+	/* REBUILD: sources that are missing (and have slots now), parities to use. */
+	uint8_t n_missing;
+	uint8_t missing[FEC_PARITIES_MAX];
+	uint16_t use[FEC_PARITIES_MAX];
+	uint16_t fresh[FEC_PARITIES_MAX]; /* the slots of the missing */
+	int result;
+};
+
+struct recv_queue {
+	struct recv_order *at;
+	unsigned first, n;
+};
+
+struct receiver {
+	const struct cast_receive *job;
+	struct cast_received seen;
+	int unicast, multicast;
+	struct sockaddr_in server;
+	uint64_t nonce;
+	uint32_t session; /* 0: not welcome yet */
+	struct cast_welcome welcome;
+
+	struct held *held;
+	struct cast_plan plan; /* n is 0 until it came */
+	bool planned;
+	uint32_t *entry_of; /* by chunk number: entry of the plan, or CAST_NONE */
+	uint8_t *got;	    /* bit per entry: here, or on its way through the second thread */
+	uint32_t n_needed;  /* entries that are not got */
+	uint8_t *plan_bytes;
+	uint8_t *plan_have; /* by piece: is it here? */
+	uint32_t plan_left; /* pieces */
+	unsigned plan_wrong;
+
+	uint8_t *slots;
+	uint16_t *free_slots;
+	unsigned n_free;
+	struct recv_block blocks[RECV_BLOCKS];
+	struct {
+		uint16_t number;
+		bool used, whole;
+	} closed[RECV_CLOSED];
+	unsigned next_closed;
+	uint32_t tick;
+	int64_t now_ms;
+	bool any_block; /* since the welcome */
+	bool starved;	/* the second thread had no room for an order */
+	struct cast_count count;
+	bool fresh_needs; /* the sender should hear at once what we need */
+
+	/* the second thread */
+	pthread_t thread;
+	bool thread_runs;
+	pthread_mutex_t lock;
+	pthread_cond_t work;
+	bool stop;
+	int wake; /* eventfd: results are there */
+	struct recv_queue orders, results;
+	struct error *failure; /* of the disk */
+	int failed;
+};
+
+/* ---- cast_recv_block.c ---- */
+void recv_blocks_init(struct receiver *receiver);
+void recv_blocks_done(struct receiver *receiver);
+/* Forgets all blocks: another session. Waits for the second thread. */
+void recv_blocks_reset(struct receiver *receiver);
+/* A packet of a block: index as on the wire, CAST_PAYLOAD bytes. */
+void recv_packet(
+	struct receiver *receiver, uint16_t number, uint16_t index, const uint8_t *payload);
+/* The plan is there: what was only stored until now can be used. */
+void recv_blocks_lay(struct receiver *receiver);
+/* Is there anything that an open block may still bring? */
+bool recv_blocks_busy(const struct receiver *receiver);
+/* Now and then: tries again what had no room, gives up what was quiet for long. */
+void recv_blocks_tick(struct receiver *receiver);
+/* A chunk or group came back from the second thread. */
+void recv_result(struct receiver *receiver, const struct recv_order *order);
+static inline uint8_t *recv_slot(const struct receiver *receiver, uint16_t slot)
+{
+	return receiver->slots + (size_t)slot * CAST_PAYLOAD;
+}
+/* Is entry `at` of the plan in an open block that may still bring it? */
+bool recv_block_brings(const struct receiver *receiver, uint32_t at);
+
+/* For cast_recv_report.c. NULL: not open; not closed lately; none is free, not even by giving one
+ * up. */
+struct recv_block *recv_block_find(struct receiver *receiver, uint16_t number);
+const bool *recv_closed_find(const struct receiver *receiver, uint16_t number);
+struct recv_block *recv_block_open(struct receiver *receiver, uint16_t number);
+/* Lays out block->what. False: it cannot be what was said; the block is closed. */
+bool recv_block_lay(struct receiver *receiver, struct recv_block *block);
+/* Its number may not be used again for a while; its slots are free once the second thread is. */
+void recv_block_close(struct receiver *receiver, struct recv_block *block, bool whole);
+void recv_closed_add(struct receiver *receiver, uint16_t number, bool whole);
+/* The sources of a group that are missing, by their place in it, at most `max` listed; how many. Is
+ * any of them needed? */
+unsigned recv_group_missing(const struct recv_block *block, unsigned group, uint8_t *ret_missing,
+	unsigned max, bool *ret_needed);
+
+/* ---- cast_recv_report.c ---- */
+/* What a block consists of. With a round: writes what to report and returns true. */
+bool recv_block_what(
+	struct receiver *receiver, const struct cast_block *what, struct cast_report *ret_report);
+
+/* ---- cast_recv_plan.c ---- */
+/* The plan of a new welcome is to come. -EBADMSG: it cannot be one. */
+int recv_plan_begin(struct receiver *receiver);
+void recv_plan_done(struct receiver *receiver);
+/* Is this range of bytes a piece of the plan that is not here? */
+bool recv_plan_lacks(const struct receiver *receiver, const struct cast_range *range);
+/* A piece of the plan is whole: its bytes are in the slots of the block. */
+void recv_plan_piece(struct receiver *receiver, const struct recv_block *block);
+void recv_got(struct receiver *receiver, uint32_t at, bool got);
+/* Others put chunks into the image too: takes them off what we need. */
+void recv_plan_look(struct receiver *receiver);
+
+/* ---- cast_recv_verify.c ---- */
+int recv_verify_start(struct receiver *receiver);
+void recv_verify_stop(struct receiver *receiver);
+/* False: too much to do already. */
+bool recv_verify_order(struct receiver *receiver, const struct recv_order *order);
+/* Takes back what is done. */
+void recv_verify_results(struct receiver *receiver);
+
+#endif

@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A block on its way: its source packets once, then as many parities as the worst receiver lacks.
+ *
+ * After the last source everybody is asked what they lack (a round). A report names the round, and
+ * the block remembers how many parities had gone out when that round was asked for; so a report
+ * says how many must have gone out in all, whenever it arrives and however often. Lost, late and
+ * repeated reports therefore do no harm: the target only grows. When it is reached the next round
+ * is asked for, until everybody has settled, or nobody says anything new any more; who did not
+ * settle still needs the chunks and will be served by a later block.
+ *
+ * A receiver that lacks more than a part of a group is not repaired here, since all others would
+ * pay for it: it is far behind and says which chunks it needs after all.
+ *
+ * The frames lie in memory with their headers, end to end, as the kernel wants them for one system
+ * call; chunks are read straight into that shape while the block goes out.
+ */
+#include "images/cast_send_inside.h"
+
+#include <fcntl.h>
+
+#include "images/chunk.h"
+#include "images/fec.h"
+#include "images/store.h"
+
+enum {
+	ROUND_PAUSE_MS = 12, /* after the spread: so long most answers are on their way */
+	ROUND_AGAIN_MS = 50,
+	VAIN_ROUNDS = 5,
+	LACKS_SHARE = 4, /* of a group: more than one in so many is far behind */
+};
+
+/* ---- opening and closing ---- */
+
+static uint8_t *buffer_take(struct sender *sender)
+{
+	return sender->n_spare ? sender->spare[--sender->n_spare]
+			       : xcalloc(CAST_BLOCK_SOURCES, CAST_FRAME_MAX);
+}
+
+/* A chunk may be in two blocks, one of them urgent. */
+static void mark_busy(struct sender *sender, struct send_image *image)
+{
+	memset(image->busy, 0, image->words * sizeof(uint64_t));
+	for (unsigned b = 0; b < SEND_BLOCKS; b++) {
+		const struct send_block *block = &sender->blocks[b];
+
+		if (!block->open || block->image != image)
+			continue;
+		for (unsigned i = 0; i < block->layout.n; i++)
+			bit64_set(image->busy, block->layout.at[i], true);
+	}
+}
+
+void send_block_open(struct sender *sender, struct send_image *image, struct send_block *block)
+{
+	block->image = image;
+	block->what.block = sender->next_block;
+	block->what.image = image->number;
+	sender->next_block = (uint16_t)((sender->next_block + 1) % CAST_CONTROL);
+	if (cast_layout_make(&block->what, &image->plan, image->plan_len, &block->layout) < 0)
+		abort(); /* our own */
+	block->frames = buffer_take(sender);
+	block->open = true;
+	for (unsigned i = 0; i < block->layout.sources; i++)
+		cast_put_header(block->frames + (size_t)i * CAST_FRAME_MAX, sender->session,
+			block->what.block, (uint16_t)i);
+	mark_busy(sender, image);
+	send_block_frame(sender, block, CAST_SILENT);
+}
+
+void send_block_close(struct sender *sender, struct send_block *block)
+{
+	struct send_image *image = block->image;
+
+	sender->spare[sender->n_spare++] = block->frames;
+	memset(block, 0, sizeof(*block));
+	mark_busy(sender, image);
+}
+
+/* ---- content ---- */
+
+/* Bytes at offset `at` of the block's content, into their frames. */
+static void content_put(struct send_block *block, uint32_t at, const uint8_t *bytes, size_t len)
+{
+	while (len > 0) {
+		size_t in = at % CAST_PAYLOAD,
+		       n = CAST_PAYLOAD - in < len ? CAST_PAYLOAD - in : len;
+
+		memcpy(block->frames + (size_t)(at / CAST_PAYLOAD) * CAST_FRAME_MAX + CAST_HEADER +
+				in,
+			bytes, n);
+		bytes += n;
+		at += (uint32_t)n;
+		len -= n;
+	}
+}
+
+static int chunk_file_read(const char *path, uint8_t *bytes, size_t len)
+{
+	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	size_t got = 0;
+
+	if (fd < 0)
+		return -errno;
+	while (got < len) {
+		ssize_t n = pread(fd, bytes + got, len - got, (off_t)got);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EBADMSG;
+		got += (size_t)n;
+	}
+	return 0;
+}
+
+static int chunk_load(struct sender *sender, struct send_block *block)
+{
+	static uint8_t packed[CHUNK_PACKED_MAX];
+	const struct cast_entry *entry = &block->image->plan.at[block->layout.at[block->chunk]];
+	const struct manifest_chunk *chunk = cast_chunk(&block->image->manifest, entry->number);
+	auto_free char *path = chunkstore_chunk_path(sender->job->store, &chunk->digest);
+	int r = chunk_file_read(path, packed, entry->len);
+
+	if (r < 0)
+		return r;
+	content_put(block, block->loaded, packed, entry->len);
+	block->loaded += entry->len;
+	block->chunk++;
+	return 0;
+}
+
+/* The content up to `end`, and behind the last byte zeros. */
+static int load_until(struct sender *sender, struct send_block *block, uint32_t end)
+{
+	static const uint8_t zeros[CAST_PAYLOAD];
+	uint32_t bytes = block->layout.bytes;
+
+	if (end > bytes)
+		end = bytes;
+	while (block->loaded < end) {
+		int r;
+
+		if (block->what.of_plan) {
+			content_put(block, 0,
+				(const uint8_t *)block->image->plan_bytes +
+					block->what.ranges[0].first,
+				bytes);
+			block->loaded = bytes;
+			break;
+		}
+		r = chunk_load(sender, block);
+		if (r < 0)
+			return r;
+	}
+	if (end == bytes && bytes % CAST_PAYLOAD)
+		content_put(block, bytes, zeros, CAST_PAYLOAD - bytes % CAST_PAYLOAD);
+	return 0;
+}
+
+int send_block_sources(
+	struct sender *sender, struct send_block *block, unsigned max, const uint8_t **ret_frames)
+{
+	unsigned n = block->layout.sources - block->next;
+	int r;
+
+	if (n > max)
+		n = max;
+	if (n == 0)
+		return 0;
+	r = load_until(sender, block, (block->next + n) * CAST_PAYLOAD);
+	if (r < 0)
+		return r;
+	*ret_frames = block->frames + (size_t)block->next * CAST_FRAME_MAX;
+	block->next = (uint16_t)(block->next + n);
+	block->repaired = true;
+	if (block->next < block->layout.sources &&
+		block->next * 4 / block->layout.sources > block->quarter) {
+		block->quarter++;
+		send_block_frame(sender, block, CAST_SILENT);
+	}
+	return (int)n;
+}
+
+/* ---- repair ---- */
+
+bool send_block_lacks(const struct send_block *block)
+{
+	if (!block->open || block->next < block->layout.sources)
+		return false;
+	for (unsigned g = 0; g < block->layout.groups; g++)
+		if (block->sent[g] < block->target[g])
+			return true;
+	return false;
+}
+
+static void parity_make(
+	const struct sender *sender, const struct send_block *block, unsigned group, uint8_t *frame)
+{
+	const uint8_t *sources[CAST_GROUP_SOURCES];
+	unsigned groups = block->layout.groups;
+	unsigned n = cast_group_size(block->layout.sources, groups, group);
+	unsigned number = block->sent[group];
+
+	for (unsigned i = 0; i < n; i++)
+		sources[i] =
+			block->frames + (size_t)(group + i * groups) * CAST_FRAME_MAX + CAST_HEADER;
+	cast_put_header(frame, sender->session, block->what.block,
+		(uint16_t)(CAST_PARITY + group + groups * number));
+	fec_encode(sources, n, number, CAST_PAYLOAD, frame + CAST_HEADER);
+}
+
+int send_block_parities(
+	struct sender *sender, struct send_block *block, unsigned max, const uint8_t **ret_frames)
+{
+	unsigned n = 0, groups = block->layout.groups;
+
+	/* One of each group in turn: a burst that is lost then costs no group more than one. */
+	for (unsigned passed = 0; n < max && passed < groups;
+		block->group = (uint16_t)((block->group + 1) % groups)) {
+		unsigned g = block->group;
+
+		if (block->sent[g] >= block->target[g]) {
+			passed++;
+			continue;
+		}
+		parity_make(sender, block, g, sender->burst + (size_t)n * CAST_FRAME_MAX);
+		block->sent[g]++;
+		passed = 0;
+		n++;
+	}
+	*ret_frames = sender->burst;
+	if (n > 0)
+		block->repaired = true;
+	return (int)n;
+}
+
+/* ---- rounds ---- */
+
+/* What the receiver says it needs of the block's chunks; NULL: none of them. */
+static void need_set(struct send_member *member, const struct send_block *block,
+	const struct cast_report *report)
+{
+	for (unsigned i = 0; i < block->layout.n; i++) {
+		uint32_t at = block->layout.at[i];
+		bool need = report->far && i < report->n_chunks && cast_bit(report->need, i);
+
+		member->n_need += (uint32_t)need - (uint32_t)bit64(member->need, at);
+		bit64_set(member->need, at, need);
+	}
+	if (block->what.of_plan && !report->far &&
+		block->what.ranges[0].count == block->image->plan_len)
+		member->has_plan = true;
+}
+
+/* False: too much for a repair. */
+static bool lacks_set(struct send_block *block, const struct cast_report *report)
+{
+	const uint8_t *before = block->before[report->round];
+
+	for (unsigned g = 0; g < block->layout.groups; g++) {
+		unsigned size = cast_group_size(block->layout.sources, block->layout.groups, g);
+
+		if (report->lacks[g] > size / LACKS_SHARE + 2)
+			return false;
+	}
+	for (unsigned g = 0; g < block->layout.groups; g++) {
+		unsigned target = before[g] + report->lacks[g];
+
+		if (target > FEC_PARITIES_MAX)
+			target = FEC_PARITIES_MAX;
+		if (report->lacks[g] > 0 && target > block->target[g])
+			block->target[g] = (uint8_t)target;
+	}
+	return true;
+}
+
+void send_block_report(struct sender *sender, size_t member, const struct cast_report *report)
+{
+	struct send_block *block = NULL;
+
+	for (unsigned b = 0; b < SEND_BLOCKS; b++)
+		if (sender->blocks[b].open && sender->blocks[b].what.block == report->block)
+			block = &sender->blocks[b];
+	if (!block || block->image != sender->members[member].image ||
+		report->round >= block->rounds ||
+		(report->n_groups && report->n_groups != block->layout.groups) ||
+		(report->far && report->n_chunks != block->layout.n))
+		return;
+	if (block->answered[member] < report->round + 1) {
+		block->answered[member] = (uint8_t)(report->round + 1);
+		block->news = true;
+	}
+	if (report->n_groups == 0) {
+		need_set(&sender->members[member], block, report);
+		block->answer[member] = ANSWER_SETTLED;
+	} else if (block->answer[member] != ANSWER_SETTLED) {
+		block->answer[member] = lacks_set(block, report) ? ANSWER_LACKS : ANSWER_SETTLED;
+	}
+}
+
+static void ask(struct sender *sender, struct send_block *block)
+{
+	block->vain = block->news || block->repaired ? 0 : block->vain + 1;
+	block->news = block->repaired = false;
+	memcpy(block->before[block->rounds], block->sent, sizeof(block->sent));
+	block->asked_ms = sender->now_ms;
+	send_block_frame(sender, block, block->rounds++);
+}
+
+/* How many have not settled, and how many of these did not answer the last round. */
+static unsigned unsettled(
+	const struct sender *sender, const struct send_block *block, unsigned *ret_silent)
+{
+	unsigned n = 0;
+
+	*ret_silent = 0;
+	for (size_t i = 0; i < sender->n_members; i++) {
+		const struct send_member *member = &sender->members[i];
+
+		if (member->image != block->image || !send_member_active(member) ||
+			(!member->has_plan && !block->what.of_plan) ||
+			block->answer[i] == ANSWER_SETTLED)
+			continue;
+		n++;
+		*ret_silent += block->answered[i] < block->rounds;
+	}
+	return n;
+}
+
+int64_t send_block_tick(struct sender *sender, struct send_block *block)
+{
+	int64_t since = sender->now_ms - block->asked_ms;
+	int64_t pause = ROUND_PAUSE_MS + (int64_t)send_spread_ms(sender), wait;
+	unsigned silent;
+
+	if (block->next < block->layout.sources || send_block_lacks(block))
+		return INT64_MAX;
+	if (block->rounds == 0) {
+		ask(sender, block);
+		return pause;
+	}
+	if (unsettled(sender, block, &silent) == 0 || block->vain >= VAIN_ROUNDS ||
+		block->rounds == SEND_ROUNDS) {
+		send_block_close(sender, block);
+		return INT64_MAX;
+	}
+	/* All answered and were helped: the next round. Some did not: they are given a while. */
+	wait = silent == 0 ? 0 : block->repaired ? pause : ROUND_AGAIN_MS + pause;
+	if (since >= wait)
+		ask(sender, block);
+	return pause;
+}

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* An image being cast: its plan, and which of its chunks should go out next.
+ *
+ * There is no list of work. Each time a block has to be filled, the needs of all receivers are put
+ * together anew, without what is on its way, and taken in the plan's order from where the last
+ * block ended. That makes a carousel: who joins late, lost a block, or held a part of the image all
+ * along is served by the same few lines, and what nobody needs is never sent.
+ *
+ * Two things go before: the plan, without which a receiver can do nothing, and chunks that a
+ * machine is waiting for. The latter make small blocks, so that they are repaired and done at once.
+ */
+#include "images/cast_send_inside.h"
+
+#include <sys/stat.h>
+
+#include "images/chunk.h"
+#include "images/store.h"
+#include "images/trace.h"
+#include "lib/file.h"
+
+enum { URGENT_BYTES = 2 << 20 };
+
+static int stored_len(const struct sha256 *digest, uint32_t *ret_len, void *arg)
+{
+	auto_free char *path = chunkstore_chunk_path(arg, digest);
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return -errno;
+	if (st.st_size <= 0 || st.st_size > CHUNK_PACKED_MAX)
+		return -EBADMSG;
+	*ret_len = (uint32_t)st.st_size;
+	return 0;
+}
+
+/* A trace is a hint: one that is missing or senseless changes the order, nothing else. */
+static void read_trace(
+	const char *store, const char *digest, size_t n_chunks, struct trace *ret_trace)
+{
+	auto_free char *path = xasprintf("%s/traces/%s", store, digest), *text = NULL;
+	size_t len;
+
+	if (file_read(path, TRACE_MAX_BYTES, &text, &len, NULL) == 0)
+		trace_read(text, len, n_chunks, ret_trace, NULL);
+}
+
+static int make_plan(struct send_image *image, const char *store, struct error **err)
+{
+	struct trace trace = {0};
+	size_t n_chunks = 0;
+	int r;
+
+	for (int i = 0; i < PART_COUNT; i++)
+		n_chunks += image->manifest.parts[i].chunks.n;
+	read_trace(store, image->digest, n_chunks, &trace);
+	r = cast_plan_make(
+		&image->manifest, trace.at, trace.n, stored_len, (void *)store, &image->plan, err);
+	vec_done(&trace);
+	if (r == 0)
+		r = cast_plan_pack(&image->plan, &image->manifest, &image->plan_bytes,
+			&image->plan_len, &image->plan_length, err);
+	return r;
+}
+
+int send_image_open(struct send_image *image, const char *store, const char *digest, uint8_t number,
+	struct error **err)
+{
+	auto_chunkstore struct chunkstore *chunks = NULL;
+	int r = chunkstore_open(store, CHUNKSTORE_READ, &chunks, err);
+
+	image->digest = xstrdup(digest);
+	image->number = number;
+	if (r == 0 && sha256_parse(digest, &image->name) < 0)
+		r = error_make(err, -EINVAL, "an image digest has 64 lower-case hex digits");
+	if (r == 0)
+		r = chunkstore_get_manifest(chunks, &image->name, &image->manifest, err);
+	if (r == 0)
+		r = make_plan(image, store, err);
+	if (r < 0)
+		return error_wrap(err, r, "image %.12s", digest);
+	image->words = image->plan.n / 64 + 1;
+	image->busy = xcalloc(image->words, sizeof(uint64_t));
+	image->wanted = xcalloc(image->words, sizeof(uint64_t));
+	image->needed = xcalloc(image->words, sizeof(uint64_t));
+	image->plan_cursor = image->plan_len;
+	return 0;
+}
+
+void send_image_close(struct send_image *image)
+{
+	free(image->digest);
+	manifest_done(&image->manifest);
+	cast_plan_done(&image->plan);
+	free(image->plan_bytes);
+	free(image->busy);
+	free(image->wanted);
+	free(image->needed);
+}
+
+/* ---- what next ---- */
+
+/* Adds chunk `at` to the block; false: it is full. */
+static bool add_chunk(
+	struct send_block *block, const struct cast_plan *plan, uint32_t at, uint32_t *bytes)
+{
+	struct cast_block *what = &block->what;
+	struct cast_range *last = what->n_ranges ? &what->ranges[what->n_ranges - 1] : NULL;
+
+	if (*bytes + plan->at[at].len > (block->urgent ? URGENT_BYTES : CAST_BLOCK_BYTES))
+		return false;
+	if (last && last->first + last->count == at) {
+		last->count++;
+	} else if (what->n_ranges < CAST_RANGES) {
+		what->ranges[what->n_ranges++] = (struct cast_range){at, 1};
+	} else {
+		return false;
+	}
+	*bytes += plan->at[at].len;
+	return true;
+}
+
+/* From `from` on, the chunks set in `bits`; returns where it stopped. */
+static uint32_t fill(struct send_block *block, const struct send_image *image, const uint64_t *bits,
+	uint32_t from)
+{
+	uint32_t bytes = 0, n = 0;
+
+	while (from < image->plan.n && n < CAST_BLOCK_CHUNKS) {
+		uint64_t word = bits[from / 64] >> from % 64;
+
+		if (word == 0) {
+			from = (from / 64 + 1) * 64;
+			continue;
+		}
+		from += (uint32_t)__builtin_ctzll(word);
+		if (!add_chunk(block, &image->plan, from, &bytes))
+			break;
+		from++;
+		n++;
+	}
+	return from < image->plan.n ? from : image->plan.n;
+}
+
+bool send_image_wanted(struct sender *sender, struct send_image *image, struct send_block *block)
+{
+	(void)sender;
+	if (image->n_wanted == 0)
+		return false;
+	block->urgent = true;
+	block->what.n_ranges = 0;
+	fill(block, image, image->wanted, 0);
+	for (unsigned i = 0; i < block->what.n_ranges; i++)
+		for (uint32_t c = 0; c < block->what.ranges[i].count; c++) {
+			bit64_set(image->wanted, block->what.ranges[i].first + c, false);
+			image->n_wanted--;
+		}
+	return block->what.n_ranges > 0;
+}
+
+static bool plan_missed(const struct sender *sender, const struct send_image *image)
+{
+	for (size_t i = 0; i < sender->n_members; i++) {
+		const struct send_member *member = &sender->members[i];
+
+		if (member->image == image && send_member_active(member) && !member->has_plan)
+			return true;
+	}
+	return false;
+}
+
+bool send_image_plan(struct sender *sender, struct send_image *image, struct send_block *block)
+{
+	uint32_t left;
+
+	if (image->plan_cursor == image->plan_len) {
+		double pause_ms =
+			SEND_PLAN_PAUSE_MS + 2 * 8e3 * image->plan_len / sender->rate.rate;
+
+		if ((double)(sender->now_ms - image->plan_sent_ms) < pause_ms ||
+			!plan_missed(sender, image))
+			return false;
+		image->plan_cursor = 0;
+	}
+	left = image->plan_len - image->plan_cursor;
+	if (left > CAST_BLOCK_BYTES)
+		left = CAST_BLOCK_BYTES;
+	block->urgent = true;
+	block->what.of_plan = true;
+	block->what.n_ranges = 1;
+	block->what.ranges[0] = (struct cast_range){image->plan_cursor, left};
+	image->plan_cursor += left;
+	image->plan_sent_ms = sender->now_ms;
+	return true;
+}
+
+/* All needs together. */
+static void gather(const struct sender *sender, struct send_image *image)
+{
+	memset(image->needed, 0, image->words * sizeof(uint64_t));
+	for (size_t i = 0; i < sender->n_members; i++) {
+		const struct send_member *member = &sender->members[i];
+
+		if (member->image != image || !send_member_active(member) || member->n_need == 0)
+			continue;
+		for (uint32_t w = 0; w < image->words; w++)
+			image->needed[w] |= member->need[w];
+	}
+	for (uint32_t w = 0; w < image->words; w++)
+		image->needed[w] &= ~image->busy[w];
+}
+
+bool send_image_bulk(struct sender *sender, struct send_image *image, struct send_block *block)
+{
+	block->what.n_ranges = 0;
+	gather(sender, image);
+	image->cursor = fill(block, image, image->needed, image->cursor);
+	if (block->what.n_ranges == 0)
+		image->cursor = fill(block, image, image->needed, 0);
+	return block->what.n_ranges > 0;
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What cast_send*.c share. Nobody else includes this.
+ *
+ * One thread does it all: receivers say what they lack (member), images know which chunks are still
+ * needed by anybody and are not on their way (image), blocks carry them (block), and the loop
+ * (cast_send.c) paces. */
+#ifndef IMAGES_CAST_SEND_INSIDE_H
+#define IMAGES_CAST_SEND_INSIDE_H
+
+#include <netinet/in.h>
+
+#include "images/cast_plan.h"
+#include "images/cast_rate.h"
+#include "images/cast_send.h"
+
+enum {
+	SEND_BLOCKS = 6,	 /* open at once */
+	SEND_ROUNDS = 24,	 /* of one block */
+	SEND_BURST = 44,	 /* frames in one system call: 64 KiB */
+	SEND_PLAN_PAUSE_MS = 25, /* between two sendings of a plan, and twice its own time */
+};
+
+struct sender;
+
+/* One image of the session. */
+struct send_image {
+	char *digest;
+	struct sha256 name;
+	uint8_t number;
+	bool failed; /* the store lost a part of it */
+	struct manifest manifest;
+	struct cast_plan plan;
+	void *plan_bytes;
+	uint32_t plan_len, plan_length;
+	uint32_t words;	  /* of the bitmaps below: 64 chunks of the plan each */
+	uint64_t *busy;	  /* in an open block */
+	uint64_t *wanted; /* somebody waits; not yet in a block */
+	uint32_t n_wanted;
+	uint64_t *needed; /* scratch: by any member, and not busy */
+	uint32_t cursor;
+	uint32_t plan_cursor; /* next byte of the plan to send; plan_len: all sent */
+	int64_t plan_sent_ms;
+};
+
+/* One receiver of one image. */
+struct send_member {
+	struct sockaddr_in address;
+	struct send_image *image;
+	char name[NAME_MAX_LEN + 1];
+	uint16_t serve_port;
+	uint64_t nonce;
+	enum cast_lane lane;
+	char *reason;
+	bool changed;
+	bool has_plan;
+	int64_t heard_ms;
+	uint64_t *need; /* chunks of the plan */
+	uint32_t n_need;
+	uint64_t have, total;
+	struct cast_count latest, base; /* base: where the present window began */
+	bool has_base;
+	int64_t base_from_ms; /* what was counted earlier is of another rate */
+	double loss;
+	bool has_loss;
+	unsigned strikes; /* steps in a row in which it was hopeless */
+};
+
+enum answer { ANSWER_NONE, ANSWER_LACKS, ANSWER_SETTLED };
+
+/* Chunks on their way. */
+struct send_block {
+	bool open;
+	bool urgent; /* somebody waits for it: goes before all others */
+	struct send_image *image;
+	struct cast_block what; /* block, image, ranges */
+	struct cast_layout layout;
+	uint8_t *frames; /* layout.sources of CAST_FRAME_MAX */
+	uint32_t loaded; /* bytes of content that are in the frames */
+	uint16_t chunk;	 /* next to be loaded */
+	uint16_t next;	 /* source to be sent; layout.sources: all sent */
+	uint8_t quarter; /* descriptions sent along with the sources */
+	uint16_t group;	 /* where the next parity is looked for */
+	uint8_t sent[CAST_GROUPS], target[CAST_GROUPS]; /* parities */
+	uint8_t before[SEND_ROUNDS][CAST_GROUPS];	/* `sent` when a round was asked for */
+	uint8_t rounds;					/* asked for so far */
+	unsigned vain;					/* rounds in a row without any news */
+	bool news;					/* since the last round */
+	bool repaired;					/* something was sent since */
+	int64_t asked_ms;
+	uint8_t answer[CAST_RECEIVERS];	  /* enum answer */
+	uint8_t answered[CAST_RECEIVERS]; /* last round, plus one */
+};
+
+struct sender {
+	const struct cast_send *job;
+	int socket;
+	uint32_t session;
+	struct sockaddr_in group;
+	struct send_image *images;
+	size_t n_images;
+	size_t turn; /* image that has the next block */
+	struct send_member *members;
+	size_t n_members;
+	unsigned n_active;
+	bool lanes_changed;
+	bool ever_joined;
+	struct send_block blocks[SEND_BLOCKS];
+	uint16_t next_block;
+	uint8_t *spare[SEND_BLOCKS]; /* buffers of closed blocks */
+	unsigned n_spare;
+	struct cast_rate rate;
+	int64_t rate_ms;
+	uint64_t bytes;
+	int64_t now_ms;
+	uint8_t *burst; /* SEND_BURST frames, for parities */
+};
+
+static inline bool bit64(const uint64_t *bits, uint32_t n)
+{
+	return bits[n / 64] >> n % 64 & 1;
+}
+static inline void bit64_set(uint64_t *bits, uint32_t n, bool value)
+{
+	bits[n / 64] = (bits[n / 64] & ~(1ULL << n % 64)) | (uint64_t)value << n % 64;
+}
+
+/* ---- cast_send_image.c ---- */
+int send_image_open(struct send_image *image, const char *store, const char *digest, uint8_t number,
+	struct error **err);
+void send_image_close(struct send_image *image);
+/* What should go out next, if anything: fills what.ranges and urgent of `block`. */
+bool send_image_wanted(struct sender *sender, struct send_image *image, struct send_block *block);
+bool send_image_plan(struct sender *sender, struct send_image *image, struct send_block *block);
+bool send_image_bulk(struct sender *sender, struct send_image *image, struct send_block *block);
+
+/* ---- cast_send_block.c ---- */
+/* Opens the block for what.ranges: marks its chunks busy. */
+void send_block_open(struct sender *sender, struct send_image *image, struct send_block *block);
+void send_block_close(struct sender *sender, struct send_block *block);
+/* Frames of the block to be sent now, at most `max`; 0: none. They lie end to end at *ret_frames.
+ * A negative value: the store cannot be read. */
+int send_block_sources(
+	struct sender *sender, struct send_block *block, unsigned max, const uint8_t **ret_frames);
+int send_block_parities(
+	struct sender *sender, struct send_block *block, unsigned max, const uint8_t **ret_frames);
+bool send_block_lacks(const struct send_block *block);
+void send_block_report(struct sender *sender, size_t member, const struct cast_report *report);
+/* Asks, asks again, or closes. Returns when it wants to be called again, in ms. */
+int64_t send_block_tick(struct sender *sender, struct send_block *block);
+
+/* ---- cast_send_member.c ---- */
+void send_member_frame(
+	struct sender *sender, const struct sockaddr_in *from, const struct cast_frame *frame);
+/* Silence, slowness, rate. */
+void send_members_tick(struct sender *sender);
+bool send_member_active(const struct send_member *member);
+void send_member_lane(
+	struct sender *sender, struct send_member *member, enum cast_lane lane, const char *reason);
+void send_drop(struct sender *sender, const struct send_member *member, enum cast_reason reason);
+void send_members_done(struct sender *sender);
+
+/* ---- cast_send.c ---- */
+void send_frame(struct sender *sender, const struct sockaddr_in *to, struct cast_frame *frame);
+void send_block_frame(struct sender *sender, const struct send_block *block, uint8_t round);
+unsigned send_spread_ms(const struct sender *sender);
+
+#endif

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* nightclass-cast: sends images of a store to a whole lab at once, or receives one.
+ *
+ * The sender is a child of nightclassd, without privileges; a PC receives inside nightclass-hostd,
+ * and this program's `receive` does the same by hand.
+ *
+ * Standard output is for the program that started it, one JSON object a line. The sender says once
+ * a second, and whenever a receiver's way changes:
+ *   {"rate":bits/s,"sent":bytes,"receivers":[{"name":...,"address":...,"image":DIGEST,"have":bytes,
+ *    "total":bytes,"loss":per mille,"lane":"multicast"|"done"|"peers"|"lost"|"left","reason":...}]}
+ * and for each change one line before it: {"event":LANE,"name":...,"image":...,"reason":...}. The
+ * receiver says {"have":bytes,"total":bytes}, and at its end {"result":"whole",...} with exit code
+ * 0 or {"error":{"code":...,"text":...},"peers":["ADDRESS:PORT",...]} with 1. Wrong usage is exit 2
+ * with a line on standard error. SIGTERM ends either cleanly.
+ */
+#include <getopt.h>
+#include <signal.h>
+#include <time.h>
+
+#include "images/cast_recv.h"
+#include "images/cast_send.h"
+#include "lib/clock.h"
+#include "lib/json.h"
+#include "lib/log.h"
+#include "lib/str.h"
+
+static const char usage[] =
+	"usage: nightclass-cast send --store DIR --group 239.A.B.C --port PORT --interface "
+	"ADDRESS\n"
+	"                            [--rate BITS] [--until-done] DIGEST...\n"
+	"       nightclass-cast receive --dir DIR --server ADDRESS --port PORT --name NAME\n"
+	"                            [--serve-port PORT] [--patience SECONDS] DIGEST\n"
+	"Sends images of the chunk store DIR by multicast to all receivers that ask for them, at "
+	"no\n"
+	"more than BITS per second (950000000); or receives one into DIR.\n";
+
+static atomic_bool stop;
+
+static void on_signal(int signo)
+{
+	(void)signo;
+	atomic_store(&stop, true);
+}
+
+static void print_line(json_t *object)
+{
+	auto_free char *text = json_text(object);
+
+	printf("%s\n", text);
+	fflush(stdout);
+	json_decref(object);
+}
+
+static int print_error(int code, const struct error *err, json_t *peers)
+{
+	const char *name = strerrorname_np(-code);
+
+	print_line(json_pack("{s:{s:s, s:s*, s:s}, s:o*}", "error", "code", name ? name : "EIO",
+		"field", err ? err->field : NULL, "text", error_text(err, code), "peers", peers));
+	return 1;
+}
+
+/* ---- send ---- */
+
+static void print_event(const struct cast_member *member)
+{
+	print_line(json_pack("{s:s, s:s, s:s, s:s*}", "event", cast_lane_names[member->lane],
+		"name", member->name, "image", member->digest, "reason", member->reason));
+}
+
+static void print_progress(const struct cast_progress *progress, void *arg)
+{
+	json_t *all = json_array();
+	char address[IP4_TEXT];
+
+	(void)arg;
+	for (size_t i = 0; i < progress->n; i++) {
+		const struct cast_member *m = &progress->members[i];
+
+		if (m->changed)
+			print_event(m);
+		json_array_append_new(
+			all, json_pack("{s:s, s:s, s:s, s:I, s:I, s:i, s:s, s:s*}", "name", m->name,
+				     "address", ip4_format(m->address, address), "image", m->digest,
+				     "have", (json_int_t)m->have, "total", (json_int_t)m->total,
+				     "loss", (int)m->loss, "lane", cast_lane_names[m->lane],
+				     "reason", m->reason));
+	}
+	print_line(json_pack("{s:I, s:I, s:o}", "rate", (json_int_t)progress->rate, "sent",
+		(json_int_t)progress->sent, "receivers", all));
+}
+
+static int send_main(const struct cast_send *job)
+{
+	auto_error struct error *err = NULL;
+	int r = cast_send(job, &err);
+
+	return r < 0 ? print_error(r, err, NULL) : 0;
+}
+
+/* ---- receive ---- */
+
+/* Ten times a second at most is what people can read; the library asks no more often. */
+static void print_have(uint64_t have, uint64_t total, void *arg)
+{
+	int64_t *next = arg, now = clock_real_ms();
+
+	if (now < *next && have != total)
+		return;
+	*next = now + 1000;
+	print_line(json_pack("{s:I, s:I}", "have", (json_int_t)have, "total", (json_int_t)total));
+}
+
+static json_t *peers_of(const struct cast_received *seen)
+{
+	json_t *peers = json_array();
+	char address[IP4_TEXT];
+
+	for (unsigned i = 0; i < seen->n_peers; i++)
+		json_array_append_new(
+			peers, json_sprintf("%s:%u", ip4_format(seen->peers[i].address, address),
+				       seen->peers[i].port));
+	return peers;
+}
+
+static int receive_main(struct cast_receive *job)
+{
+	auto_error struct error *err = NULL;
+	struct cast_received seen = {0};
+	int64_t next = 0, begun = clock_real_ms();
+	int r;
+
+	job->progress = print_have;
+	job->arg = &next;
+	r = cast_receive(job, &seen, &err);
+	if (r < 0)
+		return print_error(r, err, peers_of(&seen));
+	print_line(json_pack("{s:s, s:I, s:I, s:I, s:I, s:i}", "result", "whole", "ms",
+		(json_int_t)(clock_real_ms() - begun), "packets", (json_int_t)seen.packets,
+		"missed", (json_int_t)seen.missed, "bytes", (json_int_t)seen.bytes, "wrong",
+		(int)seen.wrong));
+	return 0;
+}
+
+/* ---- options ---- */
+
+struct options {
+	const char *store, *dir, *name;
+	struct ip4 group, interface, server;
+	uint64_t port, rate, serve_port, patience;
+	bool until_done;
+};
+
+static const struct option send_options[] = {{"store", 1, NULL, 's'}, {"group", 1, NULL, 'g'},
+	{"port", 1, NULL, 'p'}, {"interface", 1, NULL, 'i'}, {"rate", 1, NULL, 'r'},
+	{"until-done", 0, NULL, 'u'}, {0}};
+static const struct option receive_options[] = {{"dir", 1, NULL, 'd'}, {"server", 1, NULL, 'S'},
+	{"port", 1, NULL, 'p'}, {"name", 1, NULL, 'n'}, {"serve-port", 1, NULL, 'P'},
+	{"patience", 1, NULL, 'w'}, {0}};
+
+/* 0 or -EINVAL. */
+static int option_read(struct options *o, int option, const char *text)
+{
+	switch (option) {
+	case 's':
+		o->store = text;
+		return 0;
+	case 'd':
+		o->dir = text;
+		return 0;
+	case 'n':
+		o->name = text;
+		return name_ok(text) ? 0 : -EINVAL;
+	case 'g':
+		return ip4_parse(text, &o->group);
+	case 'i':
+		return ip4_parse(text, &o->interface);
+	case 'S':
+		return ip4_parse(text, &o->server);
+	case 'p':
+		return uint_parse(text, 1, 65535, &o->port);
+	case 'P':
+		return uint_parse(text, 0, 65535, &o->serve_port);
+	case 'r':
+		return uint_parse(text, 100000, 100000000000ULL, &o->rate);
+	case 'w':
+		return uint_parse(text, 1, 3600, &o->patience);
+	case 'u':
+		o->until_done = true;
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}
+
+static int wrong_usage(void)
+{
+	fputs(usage, stderr);
+	return 2;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = {.rate = 950000000};
+	const char *verb = argc > 1 ? argv[1] : "";
+	bool sends = strcmp(verb, "send") == 0;
+	int option;
+
+	if (strcmp(verb, "--help") == 0)
+		return fputs(usage, stdout), 0;
+	if (strcmp(verb, "--version") == 0)
+		return puts("nightclass-cast " NIGHTCLASS_VERSION), 0;
+	if (!sends && strcmp(verb, "receive") != 0)
+		return wrong_usage();
+	optind = 2;
+	while ((option = getopt_long(
+			argc, argv, "", sends ? send_options : receive_options, NULL)) >= 0)
+		if (option_read(&o, option, optarg) < 0)
+			return wrong_usage();
+	clock_init();
+	log_init("nightclass-cast", LOG_LEVEL_NOTICE);
+	signal(SIGTERM, on_signal);
+	signal(SIGINT, on_signal);
+	signal(SIGPIPE, SIG_IGN);
+	if (sends && o.store && o.group.host && o.interface.host && o.port && optind < argc)
+		return send_main(&(struct cast_send){.store = o.store,
+			.digests = (const char *const *)argv + optind,
+			.n_digests = (size_t)(argc - optind),
+			.group = o.group,
+			.address = o.interface,
+			.port = (uint16_t)o.port,
+			.rate = o.rate,
+			.until_done = o.until_done,
+			.stop = &stop,
+			.progress = print_progress});
+	if (!sends && o.dir && o.name && o.server.host && o.port && optind + 1 == argc)
+		return receive_main(&(struct cast_receive){.server = o.server,
+			.port = (uint16_t)o.port,
+			.name = o.name,
+			.digest = argv[optind],
+			.dir = o.dir,
+			.serve_port = (uint16_t)o.serve_port,
+			.patience_ms = (unsigned)o.patience * 1000,
+			.cancel = &stop});
+	return wrong_usage();
+}
