@@ -31,7 +31,8 @@ def namespace(name: str):
 class Process:
     """A running program. `code` is None while it runs; cpu seconds and peaks in bytes are known afterwards."""
 
-    def __init__(self, host: str, argv: list, log: pathlib.Path, env: dict | None = None, stdin=subprocess.DEVNULL):
+    def __init__(self, host: str, argv: list, log: pathlib.Path, env: dict | None = None,
+                 stdin: int = subprocess.DEVNULL):
         self.log, self.code, self.cpu, self.anon, self.peak = log, None, 0.0, 0, 0
         self.ended: float | None = None  # by time.monotonic()
         with namespace(host), open(log, "ab") as out:

@@ -73,15 +73,15 @@ class Run:
         """Receiver i's own folder."""
         return self.folder / self.lab.host(i)
 
-    def server(self, *argv: object, env: dict | None = None) -> Process:
+    def server(self, *argv: object, **named) -> Process:
         """Starts a program on the server."""
-        process = Process(SERVER, list(argv), self.folder / f"server-{len(self.servers)}.log", env)
+        process = Process(SERVER, list(argv), self.folder / f"server-{len(self.servers)}.log", **named)
         self.servers.append(process)
         return process
 
-    def client(self, i: int, *argv: object, env: dict | None = None) -> Process:
+    def client(self, i: int, *argv: object, **named) -> Process:
         """Starts a program on receiver i."""
-        return Process(self.lab.host(i), list(argv), self.dir(i) / "log", env)
+        return Process(self.lab.host(i), list(argv), self.dir(i) / "log", **named)
 
     @property
     def ideal(self) -> float:

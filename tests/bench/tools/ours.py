@@ -9,7 +9,7 @@ from tests.bench.lab import ADDRESS
 from tests.bench.tools.base import Tool
 from tests.bench.tools.unicast import nginx
 
-GROUP, PORT, HTTP = "239.255.78.67", 7867, 8080
+GROUP, PORT, HTTP, CHAIN = "239.255.78.67", 7867, 8080, 8082
 
 # A store as nightclassd serves it to hosts: BASE/manifests/DIGEST, BASE/chunks/DIGEST, by any web server.
 CHUNKS = """daemon off; master_process off; error_log stderr crit; pid {folder}/pid;
@@ -94,18 +94,34 @@ class Cast(Ours):
 
     def serve(self, run):
         self.chunks(run)
-        run.server(self.build / self.program, "send", "--store", self.store, "--address", ADDRESS, "--group", GROUP,
+        run.server(self.build / self.program, "send", "--store", self.store, "--interface", ADDRESS, "--group", GROUP,
                    "--port", PORT, "--rate", round(self.mbit * 1e6), self.digest(run.image)).wait_listens("udp", PORT)
 
     def receive(self, run, i):
-        return run.client(i, self.build / self.program, "receive", "--server", f"{ADDRESS}:{PORT}", "--name", run.lab.host(i),
-                          "--dir", self.held(run, i), *self.options, self.digest(run.image))
+        return run.client(i, self.build / self.program, "receive", "--server", ADDRESS, "--port", PORT, "--name",
+                          run.lab.host(i), "--dir", self.held(run, i), self.digest(run.image))
 
 
-class Chain(Cast):
+class Chain(Ours):
     name = "ours-chain"
-    what = "the chain of peers alone, as where no multicast works"
-    program = "nightclass-chain"
+    what = "the chain of peers alone: each takes from the one before it, the server sends one copy"
+    program = "unit/test_image_chain"
+    polled = True  # a node goes on serving
+
+    def serve(self, run):
+        run.server(self.build / self.program, "root", self.store, CHAIN, self.bits(run), stdin=subprocess.PIPE).wait_says(b"ready")
+
+    def bits(self, run) -> int:
+        return round(run.lab.mbit * 1e6)
+
+    def receive(self, run, i):
+        before = [f"{run.lab.address(i - 1)}:{CHAIN}"] if i else []
+        digest = self.digest(run.image)
+        return run.client(i, self.build / self.program, "node", self.held(run, i), digest, self.store / "manifests" / digest,
+                          CHAIN, self.bits(run), *before, f"{ADDRESS}:{CHAIN}", stdin=subprocess.PIPE)
+
+    def has(self, run, i, process):
+        return process.log.read_bytes().startswith(b"ok ") or b"\nok " in process.log.read_bytes()
 
 
 class Http(Ours):
