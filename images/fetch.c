@@ -43,7 +43,8 @@ struct fetching {
 	int lock;
 	struct held *held;
 	size_t n_chunks;
-	uint32_t *order;	  /* all numbers, in the order in which they are asked for */
+	uint32_t *order; /* n_order numbers, in the order in which they are asked for */
+	size_t n_order;
 	_Atomic uint8_t *claimed; /* by number: a thread sees to it, or has done so */
 	atomic_size_t next;	  /* in order; beyond it once more, for what others were bringing */
 	atomic_size_t urgent;	  /* the wanted chunk that was asked for last */
@@ -178,9 +179,9 @@ static size_t chunk_in_order(struct fetching *all)
 {
 	size_t place, number;
 
-	while (has_room(all) && (place = atomic_fetch_add(&all->next, 1)) < 2 * all->n_chunks) {
-		number = all->order[place % all->n_chunks];
-		if (place < all->n_chunks && held_is_taken(all->held, number))
+	while (has_room(all) && (place = atomic_fetch_add(&all->next, 1)) < 2 * all->n_order) {
+		number = all->order[place % all->n_order];
+		if (place < all->n_order && held_is_taken(all->held, number))
 			continue;
 		if (!held_has(all->held, number) && claim(all, number))
 			return number;
@@ -297,6 +298,7 @@ static void trace_get(struct fetching *all, struct lane *lane, struct trace *ret
 		trace_read(text, len, all->n_chunks, ret_trace, NULL);
 }
 
+/* Kernel and initrd, then the disk in the order of the trace, then by number. */
 static void order_make(struct fetching *all, struct lane *lane)
 {
 	size_t disk_end = held_number(all->held, PART_KERNEL, 0), n = 0;
@@ -305,15 +307,19 @@ static void order_make(struct fetching *all, struct lane *lane)
 
 	all->order = xcalloc(all->n_chunks, sizeof(*all->order));
 	all->claimed = xcalloc(all->n_chunks, sizeof(*all->claimed));
-	trace_get(all, lane, &trace);
 	for (size_t i = disk_end; i < all->n_chunks; i++)
 		placed[all->order[n++] = (uint32_t)i] = 1;
+	all->n_order = n;
+	if (all->job->start_only)
+		return;
+	trace_get(all, lane, &trace);
 	vec_each (uint32_t, number, &trace)
 		if (!placed[*number])
 			placed[all->order[n++] = *number] = 1;
 	for (size_t i = 0; i < disk_end; i++)
 		if (!placed[i])
 			all->order[n++] = (uint32_t)i;
+	all->n_order = n;
 	vec_done(&trace);
 }
 
@@ -350,7 +356,7 @@ static int fetch_run(struct fetching *all, struct error **err)
 		order_make(all, lane);
 		r = chunks_fetch(all, err);
 	}
-	if (r == 0 && !limited(all))
+	if (r == 0 && !limited(all) && !all->job->start_only)
 		r = held_finish(all->held, err);
 	return r;
 }

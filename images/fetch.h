@@ -15,10 +15,12 @@ struct fetch {
 	const char *digest; /* of the manifest, 64 hex digits, from a trusted source (the goal) */
 	const char *dir;    /* where images are held; made when missing */
 	const struct httpc_trust *trust; /* NULL: plain HTTP */
-	unsigned connections;		 /* 0: 4. Each takes a thread and 1 MiB */
-	unsigned silence_ms; /* a server that sends nothing for that long has failed; 0: 20 s */
-	atomic_bool *cancel; /* may be set at any time by any thread: -ECANCELED soon after; NULL:
-				never */
+	bool start_only;      /* ends when a VM could start and read the rest as it comes: manifest,
+				 kernel and initrd */
+	unsigned connections; /* 0: 4. Each takes a thread and 1 MiB */
+	unsigned silence_ms;  /* a server that sends nothing for that long has failed; 0: 20 s */
+	atomic_bool *cancel;  /* may be set at any time by any thread: -ECANCELED soon after; NULL:
+				 never */
 	/* Called in the calling thread. `have` of `total` bytes of data (zeros not counted) are
 	 * verified and in place; total is 0 until the manifest is there. NULL: not wanted. */
 	void (*progress)(uint64_t have, uint64_t total, void *arg);
