@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include "controller/api/auth.h"
 #include "controller/api/bootfiles.h"
+#include "controller/api/checks.h"
 #include "controller/api/http.h"
 #include "controller/api/importer.h"
 #include "controller/api/uploads.h"
@@ -96,6 +97,7 @@ int controller_init(struct controller *controller, const char *config_path, stru
 	if (r >= 0) {
 		controller->bootfiles = bootfiles_new(controller);
 		controller->uploads = uploads_new(controller);
+		controller->checks = checks_new(controller);
 		r = importer_new(controller, &controller->importer, err);
 	}
 	if (r >= 0)
@@ -116,8 +118,10 @@ void controller_done(struct controller *controller)
 	http_free(controller->http);
 	controller->http = NULL;
 	importer_free(controller->importer);
+	checks_stop(controller->checks);
 	if (controller->loop)
 		loop_free(controller->loop);
+	checks_free(controller->checks);
 	uploads_free(controller->uploads);
 	bootfiles_free(controller->bootfiles);
 	publisher_free(controller->publisher);

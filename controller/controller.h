@@ -15,6 +15,7 @@ struct drive;
 struct bootfiles;
 struct uploads;
 struct importer;
+struct checks;
 struct publisher;
 
 struct controller {
@@ -27,6 +28,7 @@ struct controller {
 	struct bootfiles *bootfiles; /* controller/api/bootfiles.h: host image files and digests */
 	struct uploads *uploads;     /* controller/api/uploads.h: files on their way in */
 	struct publisher *publisher; /* images/publication.h: the key that signs images */
+	struct checks *checks;	     /* controller/api/checks.h: work over the chunk store */
 	struct importer *importer;   /* controller/api/importer.h: images being made */
 };
 

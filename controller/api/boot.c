@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include "boot/ipxe.h"
 #include "controller/api/bootfiles.h"
+#include "controller/api/checks.h"
 #include "controller/drive/drive.h"
 #include "controller/pki.h"
 #include "controller/store/enrolment.h"
@@ -259,7 +260,22 @@ static int manifest_get(
 static int chunk_get(
 	const struct api_request *request, struct api_answer *ret_answer, struct error **err)
 {
-	return store_file(request, chunkstore_chunk_path, ret_answer, err);
+	struct sha256 digest;
+	auto_error struct error *why = NULL;
+	int r = store_file(request, chunkstore_chunk_path, ret_answer, err);
+	if (r < 0)
+		return r;
+	sha256_parse(request->params[0], &digest);
+	r = checks_chunk(request->controller->checks, &digest, ret_answer->fd, &why);
+	if (r >= 0)
+		return 0;
+	close(ret_answer->fd);
+	ret_answer->fd = -1;
+	api_alarm(request, "image.damaged", "lab/store",
+		"chunk %.12s is damaged on the lab server's disk; verify the images, and import "
+		"again what is damaged",
+		request->params[0]);
+	return error_make(err, -ENOENT, "the store has lost %s", request->params[0]);
 }
 
 static const struct route rows[] = {

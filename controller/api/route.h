@@ -92,7 +92,7 @@ struct routes {
 	const struct route *rows;
 	size_t n;
 };
-extern const struct routes routes_lab, routes_pc, routes_image, routes_publication, routes_cluster, routes_join, routes_night, routes_run,
+extern const struct routes routes_lab, routes_pc, routes_image, routes_publication, routes_check, routes_cluster, routes_join, routes_night, routes_run,
 	routes_event, routes_token, routes_enrol, routes_host, routes_peer, routes_boot, routes_web, routes_upload;
 
 #endif

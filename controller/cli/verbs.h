@@ -24,11 +24,13 @@ void cli_manual(FILE *out);
 /* A bash completion script. */
 void cli_completion_bash(FILE *out);
 
-/* The verbs, by file: nodes.c (lab, pc, token), image.c, recipe.c (image build),
+/* The verbs, by file: nodes.c (lab, pc, token), image.c, revision.c (image publish to gc),
+ * recipe.c (image build),
  * cluster.c (and join), night.c, run.c,
  * event.c, local.c. */
 cli_verb_fn lab_list, lab_show, lab_add, lab_remove, pc_list, pc_show, pc_add, pc_remove, pc_edit,
-	pc_release, image_list, image_show, image_import, image_delete, image_build, cluster_list,
+	pc_release, image_list, image_show, image_import, image_delete, image_build,
+	image_publish, image_rollback, image_verify, image_diff, image_gc, cluster_list,
 	cluster_show, cluster_create, cluster_delete, join_list, join_show, join_create,
 	join_delete, night_list, night_show, night_start, night_end, run_program, run_list,
 	run_show, run_follow, event_list, event_follow, token_list, token_create, token_delete,
