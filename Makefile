@@ -168,6 +168,18 @@ check:
 	@tests/run build/san $(SUITES)
 .PHONY: demo check
 
+# Side by side with what a user would pick instead (docs/bench.md). Settings: BENCH_QUICK=1, BENCH_ONLY=..., and more there.
+$(B)/bench/blast: tests/bench/blast.c
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $<
+bench-images:
+	@.ci/setup build demo bench
+	@$(MAKE) --no-print-directory -s -j$(JOBS) all $(B)/bench/blast $(addprefix $(B)/unit/,test_image_fetch test_image_chain) \
+		$(IMG)/mpi/disk.raw
+	@NIGHTCLASS_BUILD=$(B) /usr/bin/python3 tests/rig/sandbox.py /usr/bin/python3 tests/bench/images.py
+.PHONY: bench-images
+
 # Installation. DESTDIR= and PREFIX= as usual.
 PREFIX  ?= /usr
 SBIN    := $(PREFIX)/sbin
@@ -212,5 +224,5 @@ clean:
 	rm -rf build
 help:
 	@sed -n '2,4s/^# //p' Makefile
-	@echo '                              make images | install DESTDIR= | unit | analyze | format | clean'
+	@echo '                              make images | bench-images | install DESTDIR= | unit | analyze | format | clean'
 .PHONY: format analyze clean help
