@@ -3,11 +3,15 @@
  *
  * A VM may run inside an emulated PC, emulated twice, where every device costs seconds of probing:
  * so it gets a disk, a seed disc, a network card, a serial line and the guest's channel, all virtio
- * but the serial line, and nothing else: no USB, no balloon, no screen, no card ROM. The machine is
- * the oldest and smallest one that knows ACPI (needed for shutdown) and direct kernel boot. The
- * disks use cache=unsafe: they live in this host's memory and do not outlive the night anyway. The
- * chain of images is written out, so that libvirt need not open files to find it. What stands in
- * the text comes from strict parsers or from our own options; it is escaped nevertheless.
+ * but the serial line, and nothing else: no USB, no balloon, no card ROM, and a screen only for an
+ * image that asks for one (the word nightclass.screen on its kernel line). The screen is VNC on a
+ * socket in libvirt's own folder: a PC listens on nothing for it. The machine is the oldest and
+ * smallest one that knows ACPI (needed for shutdown) and direct kernel boot. The
+ * disks use cache=unsafe: they live in this host's memory and do not outlive the night anyway. What
+ * is behind it may be a server (base.c): QEMU then waits for one that is being started again rather
+ * than tell the guest of a broken disk. The chain of images is written out, so that libvirt need
+ * not open files to find it. What stands in the text comes from strict parsers or from our own
+ * options; it is escaped nevertheless.
  */
 #include "boot/hostd/domxml.h"
 
@@ -17,6 +21,9 @@ static const char cpu_kvm[] = "  <cpu mode='host-passthrough' migratable='on'/>\
 static const char cpu_tcg[] = "  <cpu mode='maximum'>\n"
 			      "    <feature policy='disable' name='la57'/>\n"
 			      "  </cpu>\n";
+
+/* How long QEMU tries to reach a disk server that has gone. */
+enum { RECONNECT_S = 600 };
 
 static void escaped(struct buf *b, const char *text)
 {
@@ -59,15 +66,28 @@ static void os(struct buf *b, const struct domxml *d)
 	buf_adds(b, "  </os>\n");
 }
 
+/* The read-only disk behind the overlay. */
+static void base(struct buf *b, const struct domxml *d)
+{
+	if (!d->base_socket) {
+		buf_adds(b, "      <backingStore type='file'>\n        <format type='raw'/>\n");
+		wrap(b, "        <source file='", d->base, "'/>\n");
+	} else {
+		buf_adds(b, "      <backingStore type='network'>\n        <format type='raw'/>\n"
+			    "        <source protocol='nbd'>\n");
+		wrap(b, "          <host transport='unix' socket='", d->base_socket, "'/>\n");
+		buf_addf(b, "          <reconnect delay='%d'/>\n        </source>\n", RECONNECT_S);
+	}
+	buf_adds(b, "        <backingStore/>\n      </backingStore>\n");
+}
+
 static void disks(struct buf *b, const struct domxml *d)
 {
 	buf_adds(b, "    <disk type='file' device='disk'>\n"
 		    "      <driver name='qemu' type='qcow2' cache='unsafe' discard='unmap'/>\n");
 	wrap(b, "      <source file='", d->disk, "'/>\n");
-	buf_adds(b, "      <backingStore type='file'>\n        <format type='raw'/>\n");
-	wrap(b, "        <source file='", d->base, "'/>\n");
-	buf_adds(b, "        <backingStore/>\n      </backingStore>\n"
-		    "      <target dev='vda' bus='virtio'/>\n    </disk>\n"
+	base(b, d);
+	buf_adds(b, "      <target dev='vda' bus='virtio'/>\n    </disk>\n"
 		    "    <disk type='file' device='disk'>\n"
 		    "      <driver name='qemu' type='raw' cache='unsafe'/>\n");
 	wrap(b, "      <source file='", d->seed, "'/>\n");
@@ -96,6 +116,25 @@ static void lines(struct buf *b, const struct domxml *d)
 		"'/>\n      <target type='virtio' name='" GUEST_CHANNEL "'/>\n    </channel>\n");
 }
 
+static bool has_word(const char *text, const char *word)
+{
+	size_t n = strlen(word);
+	for (const char *at = text; at && (at = strstr(at, word)); at += n)
+		if ((at == text || at[-1] == ' ') && (at[n] == ' ' || !at[n]))
+			return true;
+	return false;
+}
+
+/* An absolute pointer, so that the viewer's and the VM's are at one place. */
+static void screen(struct buf *b, const struct domxml *d)
+{
+	if (!has_word(d->cmdline, "nightclass.screen"))
+		return;
+	buf_adds(b, "    <input type='tablet' bus='virtio'/>\n"
+		    "    <graphics type='vnc'>\n      <listen type='socket'/>\n    </graphics>\n"
+		    "    <video>\n      <model type='vga' vram='16384'/>\n    </video>\n");
+}
+
 char *domxml_render(const struct domxml *d)
 {
 	struct buf b = {0};
@@ -115,6 +154,7 @@ char *domxml_render(const struct domxml *d)
 	disks(&b, d);
 	network(&b, d);
 	lines(&b, d);
+	screen(&b, d);
 	buf_adds(&b, "    <controller type='usb' model='none'/>\n"
 		     "    <memballoon model='none'/>\n"
 		     "  </devices>\n</domain>\n");

@@ -2,6 +2,7 @@
 """The images that the shipped recipes make: whole, nobody's yet, the same bytes from the same packages; what is promised
 to be in them works in a VM; and what a recipe says when it cannot begin or go on."""
 import hashlib
+import json
 import os
 import pathlib
 import shutil
@@ -9,8 +10,10 @@ import subprocess
 
 import pytest
 
+from tests.rig import NamespacePC, School
 from tests.rig.lab import IMAGES, ROOT
-from tests.rig.vm import ImageVm
+from tests.rig.vm import ImageVm, read_picture
+from tests.rig.wait import until
 from tests.rig.wire import run
 
 RECIPES = ROOT / "images" / "recipes"
@@ -92,6 +95,40 @@ def test_desktop_comes_up_and_takes_keys(tmp_path):
         assert users["Xorg"] == users["jwm"] == users["xterm"] == "student", users
         found = vm.ssh("which netsurf-gtk geany; fc-list | grep -c Fallback").stdout.decode().split()
         assert found == ["/usr/bin/netsurf-gtk", "/usr/bin/geany", "1"], found
+
+
+READ_GREETING = """
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+print(s.recv(12).decode())
+"""
+
+
+def test_desktop_of_a_cluster_has_a_screen_on_its_pc(tmp_path):
+    """The image asks for a screen by a word on its kernel line, so the VM on a PC has one: VNC on a unix socket there."""
+    with School(tmp_path / "logs") as school:
+        lab = school.lab("north")
+        lab.cli("image", "import", "desk", str(image("desktop-class")), timeout=300)
+        pc = NamespacePC(lab, "pc1")
+        lab.cli("night", "start", "--for", "2h", "--no-wait")
+        lab.wait_pcs("host", 120)
+        lab.cli("cluster", "create", "alice", "-n", "1", "--image", "desk", "--memory", "512MiB", "--no-wait")
+        until(lambda: lab.api("GET", "/clusters/alice")["state"] == "ready", 300, "the desktop VM is ready")
+
+        def shown():
+            path = tmp_path / "screen.ppm"
+            done = pc.virsh("qemu-monitor-command", "nc-alice-001",
+                            json.dumps({"execute": "screendump", "arguments": {"filename": str(path)}}))
+            assert '"return":{}' in done, done
+            return share(read_picture(path), WALLPAPER) > 0.8
+        until(shown, 60, "the desktop on the VM's screen")
+        address = pc.virsh("domdisplay", "nc-alice-001").split()[0]
+        assert address.startswith("vnc+unix:///"), address
+        said = run(*pc.argv("/usr/bin/python3", "-c", READ_GREETING, address.removeprefix("vnc+unix://")))
+        assert said.stdout.startswith("RFB 003.")
+        listening = run(*pc.argv("ss", "-Hltn")).stdout
+        assert ":59" not in listening, listening
 
 
 def digests(folder: pathlib.Path) -> dict:

@@ -15,6 +15,14 @@ from .wire import run
 MAC, ADDRESS, GATEWAY = "52:4e:43:00:00:01", "10.0.2.15", "10.0.2.2"
 
 
+def read_picture(path: pathlib.Path) -> tuple[int, int, bytes]:
+    """Width, height and the pixels (R G B, one byte each) of a PPM file."""
+    magic, size, depth, pixels = path.read_bytes().split(b"\n", 3)
+    assert (magic, depth) == (b"P6", b"255"), (magic, depth)
+    width, height = map(int, size.split())
+    return width, height, pixels
+
+
 class ImageVm:
     """`screen`: with a VGA card, keyboard and pointer. Its ssh answers on 127.0.0.1:port."""
 
@@ -120,10 +128,7 @@ class ImageVm:
         self.qmp("send-key", keys=[{"type": "qcode", "data": key} for key in keys])
 
     def screenshot(self) -> tuple[int, int, bytes]:
-        """Width, height, and the pixels as bytes R G B."""
+        """As read_picture() has it."""
         path = self.dir / "screen.ppm"
         self.qmp("screendump", filename=str(path))
-        magic, size, depth, pixels = path.read_bytes().split(b"\n", 3)
-        assert (magic, depth) == (b"P6", b"255"), (magic, depth)
-        width, height = map(int, size.split())
-        return width, height, pixels
+        return read_picture(path)

@@ -55,6 +55,23 @@ static void test_disk_boot(void **state)
 	same_as_golden("disk-kvm.xml", xml);
 }
 
+/* Asked for by a word, not by a part of one. */
+static void test_screen(void **state)
+{
+	static const char *const without[] = {
+		"nightclass.screen=no quiet", "xnightclass.screen", "quiet", NULL};
+	struct domxml d = direct;
+	(void)state;
+	d.cmdline = "root=/dev/vda nightclass.screens nightclass.screen";
+	auto_free char *xml = domxml_render(&d);
+	same_as_golden("screen-tcg.xml", xml);
+	for (size_t i = 0; i < ARRAY_LEN(without); i++) {
+		d.cmdline = without[i];
+		auto_free char *plain = domxml_render(&d);
+		assert_null(strstr(plain, "<graphics"));
+	}
+}
+
 static void test_escaping(void **state)
 {
 	struct domxml d = direct;
@@ -69,6 +86,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_direct_boot),
 		cmocka_unit_test(test_disk_boot),
+		cmocka_unit_test(test_screen),
 		cmocka_unit_test(test_escaping),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
