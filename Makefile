@@ -173,10 +173,14 @@ $(B)/bench/blast: tests/bench/blast.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $<
+$(B)/bench/host: $(call obj,tests/bench/host.c) $(foreach a,images lib,$(call archive,$(a)))
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(call link,libsystemd jansson gnutls libcurl libzstd libsodium)
 bench-images:
 	@.ci/setup build demo bench
-	@$(MAKE) --no-print-directory -s -j$(JOBS) all $(B)/bench/blast $(addprefix $(B)/unit/,test_image_fetch test_image_chain) \
-		$(IMG)/mpi/disk.raw
+	@$(MAKE) --no-print-directory -s -j$(JOBS) all $(addprefix $(B)/bench/,blast host) $(IMG)/mpi-lean/disk.raw \
+		$(addprefix $(B)/unit/,test_image_fetch test_image_chain)
 	@NIGHTCLASS_BUILD=$(B) /usr/bin/python3 tests/rig/sandbox.py /usr/bin/python3 tests/bench/images.py
 .PHONY: bench-images
 

@@ -15,7 +15,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 # pylint: disable=wrong-import-position
-from tests.bench import image as images, lab as labs, scenarios, settings as config, table  # noqa: E402
+from tests.bench import firstvm, image as images, lab as labs, scenarios, settings as config, table  # noqa: E402
 from tests.bench.run import Run, execute  # noqa: E402
 from tests.bench.tools import delta, multicast, ours, unicast  # noqa: E402
 
@@ -29,7 +29,7 @@ TOOLS = [*multicast.TOOLS, *unicast.TOOLS, *delta.TOOLS, *ours.TOOLS]
 class Bench:
     def __init__(self, settings: config.Settings):
         self.settings = settings
-        self.begin = time.monotonic()
+        self.begin, self.work = time.monotonic(), WORK
         self.scenarios = scenarios.chosen(settings)
         self.runs: dict[tuple[str, str], list[dict]] = {}
         self.cost: dict[tuple[str, str], float] = {}  # seconds that a run took last
@@ -54,7 +54,7 @@ class Bench:
             elif kind == "small":
                 made = images.noise(WORK, max(1 << 20, self.settings.size // 8))
             elif kind == "disk":
-                made = images.disk(WORK, config.ROOT / "build/images/mpi/disk.raw")
+                made = images.disk(WORK, config.ROOT / "build/images/mpi-lean/disk.raw")
             else:
                 made = images.revision(WORK, self.image("noise"), float(kind.split("-")[1]),
                                        min(1 << 20, self.settings.size // 64))
@@ -101,11 +101,12 @@ class Bench:
         if len(past) >= GIVE_UP and not any(run["ok"] for run in past) and not tool.name.startswith("ours"):
             return False
         left = self.settings.minutes * 60 - (time.monotonic() - self.begin)
-        return self.cost.get((scenario.name, tool.name), 15) < left
+        guess = 90 + settings_vm_seconds(self.settings) if scenario.image == "vm" else 15
+        return self.cost.get((scenario.name, tool.name), guess) < left
 
     def one(self, scenario, tool) -> None:
         begin = time.monotonic()
-        result = self.run(scenario, tool)
+        result = firstvm.run(self, tool) if scenario.image == "vm" else self.run(scenario, tool)
         result["disturbed"] = result.get("steal", 0) > self.settings.steal
         past = self.runs[scenario.name, tool.name]
         past.append(result)
@@ -147,6 +148,11 @@ class Bench:
         fresh.rename(self.settings.out)
 
 
+def settings_vm_seconds(settings: config.Settings) -> float:
+    """About as long as the image of the first VM is on its way."""
+    return 1.1 * settings.vm_size * 8 / (settings.mbit * 1e6)
+
+
 def figures(scenario, run: Run, result: dict) -> dict:
     """Seconds become ratios to what the port could do: bytes that must be sent, by the rate of the receiver's own port."""
     floor = run.image.packed * 8 / (run.lab.mbit * 1e6)
@@ -182,6 +188,8 @@ def say(text: str) -> None:
 def room(settings: config.Settings) -> None:
     """A bounded file system in memory for what receivers write."""
     need = (settings.n[-1] + 3) * max(settings.size, 256 << 20) + (2 << 30)
+    if any(s.image == "vm" for s in scenarios.chosen(settings)):
+        need = max(need, 3 * settings.vm_size + (2 << 30))
     if need > config.available():
         raise SystemExit(f"the receivers' files may need {need >> 20} MiB of memory, {config.available() >> 20} are available:"
                          " take fewer receivers (BENCH_N) or a smaller image (BENCH_SIZE)")

@@ -28,7 +28,7 @@ class Scenario:
     join: tuple[float, ...] = ()  # so many of the last receivers start at these moments
     kill: int = 0  # so many of the last receivers are killed at half time; the first of them is restarted
     multicast: bool = True
-    image: str = "noise"  # noise, disk, revision-PERCENT
+    image: str = "noise"  # noise, disk, revision-PERCENT, vm
     what: str = ""
     runs: int = 5  # of ours, at most
     others: int = 1  # of the other tools, at most

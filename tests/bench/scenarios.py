@@ -27,6 +27,7 @@ def table(settings: Settings) -> list[Scenario]:
         *few,
         *(Scenario(f"revision-{percent}", 1, ("ours", "casync", "zsync", "rsync"), image=f"revision-{percent}", runs=1,
                    what=f"a revision that differs by {percent} %") for percent in (1, 10)),
+        Scenario("first-vm", 2, ("ours",), image="vm", runs=1, what="the first VM ready, lazy against full copy"),
     ]
 
 

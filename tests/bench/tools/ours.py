@@ -22,6 +22,7 @@ http {{
 		listen {port};
 		location ~ ^/chunks/(..)(.*)$ {{ alias {store}/chunks/$1/$1$2; }}
 		location /manifests/ {{ alias {store}/manifests/; }}
+		location /traces/ {{ alias {store}/traces/; }}
 	}}
 }}
 """
@@ -31,7 +32,8 @@ class Ours(Tool):
     """What the three have in common: the store, and where a host holds an image."""
 
     program = "nightclass-cast"
-    stores: dict[tuple, str] = {}
+    stores: dict[pathlib.Path, str] = {}  # of all three together
+    packed = 0  # bytes that the latest import has put into the store
 
     def missing(self):
         lack = [path for path in (self.build / "nightclass-import", self.build / self.program) if not path.exists()]
@@ -41,16 +43,16 @@ class Ours(Tool):
     def store(self) -> pathlib.Path:
         return self.work.parent / "store"
 
-    def prepare(self, image):
+    def prepare(self, image, *options):
         if image.path in self.stores:
             return
         argv = [self.build / "nightclass-import", "--no-sync", "--store", self.store, "--format", "raw", "--name",
-                image.name.replace(".", "-"), "--revision", "1", image.path]
+                image.name.replace(".", "-"), "--revision", "1", *options, image.path]
         done = subprocess.run([str(word) for word in argv], capture_output=True, text=True, timeout=1200)
         last = json.loads(done.stdout.splitlines()[-1])
         if done.returncode != 0:
             raise RuntimeError(f"nightclass-import: {last}")
-        self.stores[image.path] = last["digest"]
+        self.stores[image.path], self.packed = last["digest"], last["stored"]
 
     def digest(self, image) -> str:
         return self.stores[image.path]
@@ -61,9 +63,9 @@ class Ours(Tool):
     def chunks(self, run):
         """The store by HTTP, on the server."""
         folder = run.folder / "chunks"
-        if folder.exists():
-            return
-        folder.mkdir()
+        if run.servers:
+            return  # it runs since the receivers got their earlier revision
+        folder.mkdir(exist_ok=True)
         (folder / "conf").write_text(CHUNKS.format(folder=folder, store=self.store, port=HTTP))
         run.server("nginx", "-c", folder / "conf", "-e", "stderr").wait_listens("tcp", HTTP)
 
