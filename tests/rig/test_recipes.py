@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 from tests.rig import NamespacePC, School
-from tests.rig.lab import IMAGES, ROOT
+from tests.rig.lab import BUILD, IMAGES, ROOT
 from tests.rig.vm import ImageVm, read_picture
 from tests.rig.wait import until
 from tests.rig.wire import run
@@ -152,21 +152,52 @@ def build(recipe: str, out: pathlib.Path, guest: pathlib.Path, *wrap: str, **env
                           timeout=300, env={**os.environ, **env}, stdin=subprocess.DEVNULL, check=False)
 
 
-def test_same_packages_same_bytes(tmp_path):
-    """Built again, at another time and place. (Also from nothing, all recipes: `make recipes-twice`, which needs the
-    network.) Here the packages are today's tree, so a mmdebstrap that fails stands in for the network."""
-    first = digests(image("mpi-lean"))
-    guest, tools = tmp_path / "guest", tmp_path / "tools"
-    in_image("mpi-lean", f"dump /usr/sbin/nightclass-guest {guest}")
-    guest.chmod(0o755)
-    path = only(tools, "mmdebstrap")
-    (tools / "mmdebstrap").write_text("#!/bin/sh\necho no network here\nexit 1\n")
-    (tools / "mmdebstrap").chmod(0o755)
-    done = build("mpi-lean", tmp_path / "out", guest, PATH=path)
+def no_network(folder: pathlib.Path) -> str:
+    """A PATH in which mmdebstrap fails: in the sandbox there are no mirrors, but today's trees of packages."""
+    path = only(folder, "mmdebstrap")
+    (folder / "mmdebstrap").write_text("#!/bin/sh\necho no network here\nexit 1\n")
+    (folder / "mmdebstrap").chmod(0o755)
+    return path
+
+
+def skip_without_tree(done: subprocess.CompletedProcess) -> None:
     if "no network here" in done.stderr:
         pytest.skip("the tree of packages is older than a day: touch images/recipes/vm-image && make images-demo")
+
+
+def test_same_packages_same_bytes(tmp_path):
+    """Built again, at another time and place. (All recipes from nothing: `make recipes-twice`, which asks the mirrors.)"""
+    first = digests(image("mpi-lean"))
+    guest = tmp_path / "guest"
+    in_image("mpi-lean", f"dump /usr/sbin/nightclass-guest {guest}")
+    guest.chmod(0o755)
+    done = build("mpi-lean", tmp_path / "out", guest, PATH=no_network(tmp_path / "tools"))
+    skip_without_tree(done)
     assert done.returncode == 0, done.stderr
     assert digests(tmp_path / "out") == first
+
+
+def test_the_manuals_recipe_works(tmp_path):
+    """The example of nightclass-recipe(7), with the packages of mpi-lean for those it names."""
+    page = (ROOT / "docs/man/nightclass-recipe.7.scd").read_text().partition("# AN OWN RECIPE")[2]
+    own, top = tmp_path / "class3", tmp_path / "tree"
+    (own / "root" / "etc").mkdir(parents=True)
+    (own / "root" / "etc" / "motd").write_text("class 3\n")
+    (own / "build").write_text(page.split("```")[1].lstrip())
+    (own / "build").chmod(0o755)
+    shutil.copytree(RECIPES, top / "images" / "recipes")
+    shutil.copytree(ROOT / "boot" / "host-image", top / "boot" / "host-image")
+    tool = top / "images" / "recipes" / "debian-tree"
+    tool.write_text(f"#!/bin/sh\nexec {RECIPES}/debian-tree minbase \"$2\" busybox-static iproute2 openssh-server "
+                    "libjansson4 openmpi-bin\n")
+    done = subprocess.run([str(pathlib.Path(BUILD).resolve() / "nightclass"), "image", "build", "./class3", "--out", "out", "--no-import", "-o", "json"],
+                          cwd=tmp_path, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL, check=False,
+                          env={**os.environ, "NIGHTCLASS_RECIPES": str(tool.parent), "PATH": no_network(tmp_path / "tools")})
+    skip_without_tree(done)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["size"] == 2 << 30 and "class3: disk: writing" in done.stderr
+    assert run("debugfs", "-R", "cat /etc/motd", str(tmp_path / "out" / "disk.raw")).stdout == "class 3\n"
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"disk.raw", "vmlinuz", "initrd.img", "cmdline", "packages"}
 
 
 @pytest.fixture
