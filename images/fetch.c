@@ -23,6 +23,7 @@
 #include "images/chunk.h"
 #include "images/held.h"
 #include "images/lane.h"
+#include "images/reuse.h"
 #include "images/trace.h"
 #include "lib/file.h"
 #include "lib/str.h"
@@ -337,6 +338,17 @@ static int folder_lock(struct fetching *all, struct error **err)
 	return 0;
 }
 
+/* What other images here have of it need not come over the wire. */
+static int copy_held(struct fetching *all, struct error **err)
+{
+	const struct fetch *job = all->job;
+	uint64_t bytes;
+
+	if (job->start_only || limited(all))
+		return 0;
+	return held_reuse(all->held, job->dir, job->digest, job->cancel, &bytes, err);
+}
+
 static int fetch_run(struct fetching *all, struct error **err)
 {
 	auto_lane struct lane *lane = lane_for(all);
@@ -348,6 +360,9 @@ static int fetch_run(struct fetching *all, struct error **err)
 		return r;
 	all->n_chunks = held_count(all->held);
 	atomic_store(&all->urgent, all->n_chunks);
+	r = copy_held(all, err);
+	if (r < 0)
+		return r;
 	all->reused = held_have(all->held);
 	report(all);
 	if (fetch_is_complete(all->job->dir, all->job->digest))

@@ -438,6 +438,27 @@ def test_half_a_chunk_in_place_is_not_believed(stored, disk, tmp_path, left):
     assert digest_of(tmp_path / digest / "disk.raw") == digest_of(disk)
 
 
+def test_only_what_changed_travels_to_who_holds_an_older_revision(stored, disk, tmp_path):
+    store = tmp_path / "store"
+    old = import_ok(store, disk)["digest"]
+    changed = tmp_path / "changed.raw"
+    subprocess.run(["cp", "--sparse=always", disk, changed], check=True)
+    with open(changed, "r+b") as file:
+        for n in (9, 12):
+            file.seek(n * CHUNK + 17)
+            file.write(b"changed")
+    new = import_ok(store, changed, revision=2)["digest"]
+    with Server(store) as server:
+        assert fetch(server, old, tmp_path / "host")[0] == "ok"
+        server.served.clear()
+        server.bytes_sent = 0
+        assert fetch(server, new, tmp_path / "host")[0] == "ok"
+        assert len(server.chunks()) == 2
+        assert server.bytes_sent <= 1.1 * 2 * CHUNK
+    assert digest_of(tmp_path / "host" / new / "disk.raw") == digest_of(changed)
+    assert digest_of(tmp_path / "host" / old / "disk.raw") == digest_of(disk)
+
+
 def test_a_boot_trace_says_what_comes_first(stored, disk, tmp_path):
     store, digest = stored
     chunks = json.loads((store / "manifests" / digest).read_text())["parts"]["disk"]["chunks"]
