@@ -129,6 +129,22 @@ $(B)/unit/%: tests/unit/%.c $(foreach a,controller hostd boot cli guest netconf 
 unit: $(UNIT_BIN)
 .PHONY: unit
 
+# Fuzzing, by clang's libFuzzer: every target of tests/fuzz for FUZZ_TIME seconds each.   make fuzz FUZZ_TIME=60
+FUZZ_TIME ?= 60
+FUZZ_BIN := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+$(B)/fuzz/%: tests/fuzz/%.c $(foreach a,images lib,$(call archive,$(a)))
+	@mkdir -p $(@D)
+	$(call say,FUZZ,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -MMD -MP -o $@ $< $(filter %.a,$^) $(filter %.a,$^) $(call libs,$(PKGS))
+fuzz-targets: $(FUZZ_BIN)
+FUZZ_MAKE = $(MAKE) --no-print-directory -s -j$(JOBS) B=build/fuzzing CC=clang CI= \
+	SAN_OPT='-O1 -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined' SAN=1 fuzz-targets
+fuzz:
+	@.ci/setup build fuzz
+	@$(FUZZ_MAKE)
+	@tests/fuzz/run build/fuzzing $(FUZZ_TIME)
+.PHONY: fuzz fuzz-targets
+
 # Operating system images: the host in RAM, the images of VMs, the desktop of the rig's PCs. Each is one script, made
 # anew when the script, what it takes in, or the agent in it changed.
 IMG := build/images
@@ -162,9 +178,10 @@ JOBS    := $(shell nproc)
 demo:
 	@tests/e2e/demo build/demo
 check:
-	@.ci/setup build demo check
+	@.ci/setup build demo check fuzz
 	@$(MAKE) --no-print-directory -s -j$(JOBS) all images-check
 	@$(MAKE) --no-print-directory -s -j$(JOBS) B=build/san SAN=1 all unit
+	@if command -v clang >/dev/null; then $(FUZZ_MAKE); fi
 	@tests/run build/san $(SUITES)
 .PHONY: demo check
 
@@ -228,5 +245,5 @@ clean:
 	rm -rf build
 help:
 	@sed -n '2,4s/^# //p' Makefile
-	@echo '                              make images | bench-images | install DESTDIR= | unit | analyze | format | clean'
+	@echo '                              make images | bench-images | install DESTDIR= | unit | fuzz | analyze | format | clean'
 .PHONY: format analyze clean help
