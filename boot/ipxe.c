@@ -99,8 +99,12 @@ static void add_kernel(struct buf *b, const struct ipxe_boot *boot)
 
 static void add_host(struct buf *b, const struct ipxe_boot *boot)
 {
-	buf_addf(b, "echo Nightclass: %s becomes a night host, its own disk is not touched\n",
-		boot->name);
+	buf_addf(b, "echo Nightclass: %s becomes a night host, ", boot->name);
+	if (boot->scratch_label)
+		buf_addf(b, "of its own disk only the partition %s is touched\n",
+			boot->scratch_label);
+	else
+		buf_adds(b, "its own disk is not touched\n");
 	add_kernel(b, boot);
 	buf_adds(b, "initrd --name initrd.img ");
 	add_url(b, &boot->server, "/boot/files/initrd.img || goto failed\nboot || goto failed\n");

@@ -10,6 +10,7 @@
 #include "boot/hostd/bootargs.h"
 
 #include <ctype.h>
+#include "boot/hostd/ext4.h"
 
 bool bootargs_url_ok(const char *url)
 {
@@ -44,6 +45,13 @@ static int take_word(const char *word, struct bootargs *args, struct error **err
 				"not a digest of the form sha256:64 hex digits: \"%s\"", digest);
 		memcpy(args->ca, digest + 7, SHA256_TEXT);
 		args->has_ca = true;
+	} else if (str_starts(word, "nightclass.scratch=")) {
+		const char *label = strchr(word, '=') + 1;
+		if (!name_ok(label) || strlen(label) > EXT4_LABEL_MAX)
+			return error_field(err, -EINVAL, "nightclass.scratch",
+				"not a label of a file system: \"%s\"", label);
+		free(args->scratch);
+		args->scratch = xstrdup(label);
 	} else if (str_starts(word, "BOOTIF=01-")) {
 		if (mac_parse(word + strlen("BOOTIF=01-"), &args->mac) < 0)
 			return error_field(err, -EINVAL, "BOOTIF",
@@ -73,5 +81,6 @@ int bootargs_parse(const char *cmdline, struct bootargs *ret_args, struct error 
 void bootargs_done(struct bootargs *args)
 {
 	free(args->url);
+	free(args->scratch);
 	memset(args, 0, sizeof(*args));
 }

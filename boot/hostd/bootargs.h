@@ -14,10 +14,11 @@ struct bootargs {
 	char ca[SHA256_TEXT]; /* SHA-256 of the controller's CA certificate (DER) */
 	bool has_mac;
 	struct mac mac; /* of the card the PC booted from */
+	char *scratch;	/* label of the partition that the lab lends, NULL: none */
 };
 
-/* Reads the words `nightclass.url=`, `nightclass.ca=sha256:`, `BOOTIF=01-`; every other word
- * belongs to somebody else. -EINVAL names the word with the bad value. The caller frees by
+/* Reads the words `nightclass.url=`, `nightclass.ca=sha256:`, `nightclass.scratch=`, `BOOTIF=01-`;
+ * every other word belongs to somebody else. -EINVAL names the word with the bad value. The caller frees by
  * bootargs_done. */
 int bootargs_parse(const char *cmdline, struct bootargs *ret_args, struct error **err);
 /* "https://HOST[:PORT]" without path, query or user part. */

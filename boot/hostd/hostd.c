@@ -2,10 +2,10 @@
 /* The host's agent: one state, one loop, one question again and again.
  *
  * The order of its life: read what a former hostd of this boot left; gather facts; enrol (unless
- * that was done); then ask for the goal, make the PC match it, report. Everything that happens - a
- * goal, a list of domains, the end of a step, a word of a guest, a timer - changes the state and
- * calls rethink(), which looks at all of it and starts what is to be done. Blocking work is in
- * workers; this thread never waits.
+ * that was done) and open the scratch partition, if the lab lends one; then ask for the goal, make
+ * the PC match it, report. Everything that happens - a goal, a list of domains, the end of a step,
+ * a word of a guest, a timer - changes the state and calls rethink(), which looks at all of it and
+ * starts what is to be done. Blocking work is in workers; this thread never waits.
  *
  * The lease rules all: `keep.deadline_ms` is set by a goal and by nothing else, it is on disk (in
  * RAM) with the goal, and its timer does not care whether the controller, libvirt or the network
@@ -17,7 +17,6 @@
 #include "boot/hostd/backoff.h"
 #include "boot/hostd/console.h"
 #include "boot/hostd/domxml.h"
-#include "boot/hostd/enrol.h"
 #include "boot/hostd/facts.h"
 #include "boot/hostd/guestlink.h"
 #include "boot/hostd/handback.h"
@@ -26,6 +25,7 @@
 #include "boot/hostd/lister.h"
 #include "boot/hostd/report.h"
 #include "boot/hostd/seen.h"
+#include "boot/hostd/settle.h"
 #include "lib/clock.h"
 #include "lib/file.h"
 
@@ -44,7 +44,9 @@ struct hostd {
 	struct proto_facts facts;
 	struct identity identity;
 	unsigned enrol_failures;
-	char *enrol_trouble, *line_trouble, *hypervisor_trouble, *goal_trouble;
+	char *enrol_trouble, *line_trouble, *hypervisor_trouble, *goal_trouble, *scratch_trouble;
+	struct scratch scratch;
+	bool enrolled, scratch_pending; /* both have to be settled before anything is done */
 
 	struct host_seen seen;
 	struct lister *lister;
@@ -112,7 +114,16 @@ static uint64_t load_permille(void)
 static struct report_view view_of(const struct hostd *h)
 {
 	return (struct report_view){&h->facts, goal_of(h), &h->seen, leaving(h),
-		h->enrol_trouble ? NULL : problem(h), load_permille()};
+		h->enrol_trouble ? NULL : problem(h), load_permille(), h->scratch_trouble};
+}
+
+static void note_progress(struct hostd *h)
+{
+	vec_each (struct image_track, image, &h->seen.images)
+		if (image->progress) {
+			image->have = image->progress->have;
+			image->total = image->progress->total;
+		}
 }
 
 static void report_now(void *arg)
@@ -120,11 +131,7 @@ static void report_now(void *arg)
 	struct hostd *h = arg;
 	if (!h->link)
 		return;
-	vec_each (struct image_track, image, &h->seen.images)
-		if (image->progress) {
-			image->have = image->progress->have;
-			image->total = image->progress->total;
-		}
+	note_progress(h);
 	const struct report_view view = view_of(h);
 	auto_free char *text = report_text(&view);
 	link_report(h->link, text);
@@ -266,6 +273,7 @@ static void reboot_now(struct hostd *h)
 {
 	auto_error struct error *err = NULL;
 	log_notice("host: restarting as a desktop");
+	scratch_close(&h->scratch);
 	int r = handback_reboot(h->options->reboot_command, &err);
 	if (r < 0) {
 		log_error("host: %s; trying again", error_text(err, r));
@@ -324,6 +332,7 @@ static void rethink(struct hostd *h)
 	if (h->stopping || h->stage == HANDBACK_REBOOT)
 		return;
 	if (h->running || leaving(h)) {
+		note_progress(h);
 		reconcile(goal_of(h), leaving(h), &h->seen, clock_mono_ms(), &steps, &due_ms);
 		vec_each (struct step, step, &steps)
 			start_step(h, step);
@@ -408,28 +417,31 @@ static void begin(struct hostd *h)
 	rethink(h);
 }
 
-struct enrolment {
-	struct hostd *h;
-	bool gathered; /* facts were there before */
-	struct proto_facts facts;
-	struct identity identity;
-	int rc;
-	struct error *err;
-};
-
-static void enrol_run(void *arg)
+static void begin_when_settled(struct hostd *h)
 {
-	struct enrolment *e = arg;
-	const struct hostd_options *o = e->h->options;
-	e->rc = 0;
-	if (!e->gathered)
-		e->rc = facts_gather(o, (uint64_t)e->h->keep.boot_ms, &e->facts, &e->err);
-	if (e->rc < 0)
-		return;
-	e->gathered = true;
-	e->rc = identity_load(o->run_dir, e->facts.boot_id, &e->identity, NULL);
-	if (e->rc < 0)
-		e->rc = enrol(o, &e->facts, &e->identity, &e->err);
+	if (h->enrolled && !h->scratch_pending && !h->stopping)
+		begin(h);
+}
+
+/* ---- the scratch partition, beside the enrolment ---- */
+
+static void scratch_ended(const struct scratch_end *end, void *arg)
+{
+	struct hostd *h = arg;
+	h->scratch = end->scratch;
+	h->scratch_pending = false;
+	if (end->rc < 0) {
+		log_warning("scratch: not used: %s", error_text(end->err, end->rc));
+		set_text(&h->scratch_trouble, error_text(end->err, end->rc));
+	} else {
+		log_notice("scratch: %llu MiB for images, %zu there",
+			(unsigned long long)(h->scratch.room >> 20), end->images.n);
+		h->place.image_dir = h->scratch.image_dir;
+		h->seen.room = h->scratch.room;
+		image_tracks_done(&h->seen.images);
+		h->seen.images = end->images;
+	}
+	begin_when_settled(h);
 }
 
 static void enrol_failed(struct hostd *h, const char *text)
@@ -442,32 +454,25 @@ static void enrol_failed(struct hostd *h, const char *text)
 	tell(h);
 }
 
-static void enrol_done(void *arg)
+static void enrol_ended(const struct enrol_end *end, void *arg)
 {
-	struct enrolment *e = arg;
-	struct hostd *h = e->h;
-	h->facts = e->facts;
-	if (e->rc == 0)
-		h->identity = e->identity;
-	if (!h->stopping && e->rc == 0) {
+	struct hostd *h = arg;
+	h->facts = end->facts;
+	if (end->rc == 0)
+		h->identity = end->identity;
+	if (!h->stopping && end->rc == 0) {
 		set_text(&h->enrol_trouble, NULL);
-		begin(h);
+		h->enrolled = true;
+		begin_when_settled(h);
 	} else if (!h->stopping) {
-		enrol_failed(h, error_text(e->err, e->rc));
+		enrol_failed(h, error_text(end->err, end->rc));
 	}
-	error_free(e->err);
-	free(e);
 }
 
 static void enrol_now(void *arg)
 {
 	struct hostd *h = arg;
-	struct enrolment *e = xnew(struct enrolment);
-	e->h = h;
-	e->gathered = h->facts.boot_id != NULL;
-	e->facts = h->facts;
-	e->rc = -ECANCELED;
-	loop_work(h->loop, enrol_run, enrol_done, e);
+	enrol_start(h->loop, h->options, (uint64_t)h->keep.boot_ms, &h->facts, enrol_ended, h);
 }
 
 static int recall(struct hostd *h, struct error **err)
@@ -516,6 +521,9 @@ int hostd_new(struct loop *loop, const struct hostd_options *options,
 	h->due_timer = loop_timer_new(loop, something_due, h);
 	loop_timer_at(h->lease_timer, leaving(h) ? -1 : h->keep.deadline_ms);
 	h->lister = lister_new(loop, &h->place, listed, h);
+	h->scratch_pending = options->scratch != NULL;
+	if (h->scratch_pending)
+		scratch_start(loop, options, scratch_ended, h);
 	enrol_now(h);
 	rethink(h);
 	*ret_hostd = h;
@@ -556,6 +564,8 @@ void hostd_free(struct hostd *h)
 	free(h->line_trouble);
 	free(h->hypervisor_trouble);
 	free(h->goal_trouble);
+	free(h->scratch_trouble);
+	scratch_free(&h->scratch);
 	free(h->told);
 	free(h->shown);
 	free(h);

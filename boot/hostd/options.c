@@ -26,6 +26,9 @@ static const struct conf_key keys[] = {
 	KEY(cmdline, conf_set_path, "file with the kernel command line"),
 	KEY(run_dir, conf_set_path, "certificate, goal and deadline, in RAM"),
 	KEY(image_dir, conf_set_path, "images held"),
+	KEY(scratch, conf_set_string, "label of the scratch partition (kernel: nightclass.scratch)"),
+	KEY(scratch_dir, conf_set_path, "where it is mounted"),
+	KEY(scratch_load, conf_set_path, "program that loads the drivers of disks"),
 	KEY(vm_dir, conf_set_path, "overlays and seed discs of the VMs"),
 	KEY(libvirt_uri, conf_set_string, "local libvirt"),
 	KEY(bridge, conf_set_string, "bridge the VMs are on"),
@@ -45,6 +48,8 @@ static void set_defaults(struct hostd_options *o)
 	o->run_dir = xstrdup("/run/nightclass/hostd");
 	o->image_dir = xstrdup("/var/lib/nightclass/images");
 	o->vm_dir = xstrdup("/var/lib/nightclass/vm");
+	o->scratch_dir = xstrdup("/var/lib/nightclass/scratch");
+	o->scratch_load = xstrdup("/usr/lib/nightclass/load-disks");
 	o->libvirt_uri = xstrdup("qemu:///system");
 	o->bridge = xstrdup("br0");
 	o->console = xstrdup("/dev/tty1");
@@ -80,6 +85,8 @@ static int fill_from_kernel(struct hostd_options *o, struct error **err)
 		o->url = TAKE_PTR(args.url);
 	if (!o->ca && args.has_ca)
 		o->ca = xstrdup(args.ca);
+	if (!o->scratch)
+		o->scratch = TAKE_PTR(args.scratch);
 	if (mac_cmp(&o->mac, &none) == 0 && args.has_mac)
 		o->mac = args.mac;
 	bootargs_done(&args);

@@ -18,6 +18,9 @@ struct hostd_options {
 	char *cmdline;	/* file with the kernel command line */
 	char *run_dir;	/* certificate, key, goal, deadline: a RAM file system */
 	char *image_dir, *vm_dir;
+	char *scratch;	    /* label of the partition that keeps images; NULL: no disk is looked at */
+	char *scratch_dir;  /* where it is mounted */
+	char *scratch_load; /* program that loads the drivers of disks; NULL: none is needed */
 	char *libvirt_uri, *bridge;
 	char *console;	      /* where the line for people goes; empty: nowhere */
 	char *reboot_command; /* program run instead of reboot(2); NULL: reboot(2) */

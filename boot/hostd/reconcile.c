@@ -9,7 +9,8 @@
  *   - a VM goes by ACPI first, by force after the goal's grace;
  *   - a VM that does not start is tried VM_TRIES times, with growing pauses, then left as failed
  * until the goal changes its instance;
- *   - an image is dropped only when neither the goal nor a VM that is still here needs it.
+ *   - an image is dropped only when neither the goal nor a VM that is still here needs it; on a
+ *     scratch partition only when its room is needed, and never while the host leaves.
  */
 #include "boot/hostd/reconcile.h"
 
@@ -147,20 +148,63 @@ static void wanted_image(struct round *r, const char *digest)
 	add(r, STEP_FETCH_IMAGE, digest);
 }
 
-static void images(struct round *r)
+/* Images that VMs need; those that are to be at hand only when nothing is missing. */
+static void wanted_images(struct round *r)
 {
-	if (!r->leaving) {
+	bool whole = true;
+	vec_each (struct proto_vm, vm, &r->goal->vms) {
+		const struct image_track *track = image_track_find(r->seen, vm->image);
+		whole = whole && track && track->whole;
+		wanted_image(r, vm->image);
+	}
+	if (whole)
 		vec_each (struct proto_image, image, &r->goal->images)
 			wanted_image(r, image->digest);
-		vec_each (struct proto_vm, vm, &r->goal->vms)
-			wanted_image(r, vm->image);
+}
+
+static uint64_t most(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* Was a wanted longer ago than b? */
+static bool older(const struct image_track *a, const struct image_track *b)
+{
+	return a->used != 0 && (b->used == 0 || a->used < b->used);
+}
+
+/* On a scratch partition images stay until others need their room: the one that was wanted longest
+ * ago goes, one at a time. A fetch may find the disk full before its own size is known. */
+static void evict(struct round *r)
+{
+	const struct image_track *oldest = NULL;
+	uint64_t need = 0;
+	bool full = false;
+	vec_each (struct image_track, track, &r->seen->images) {
+		bool wanted = image_wanted(r, track->digest);
+		need += most(track->bytes, wanted ? track->total : track->have);
+		full |= wanted && track->full;
+		if (track->busy && !wanted)
+			return; /* one is going already */
+		if (!wanted && due(r, track->retry_at_ms) && (!oldest || older(track, oldest)))
+			oldest = track;
 	}
+	if (oldest && (need > r->seen->room || full))
+		add(r, STEP_DROP_IMAGE, oldest->digest);
+}
+
+static void images(struct round *r)
+{
+	if (!r->leaving)
+		wanted_images(r);
 	/* Which VM stands on which image is not tracked: nothing is dropped while one is going. */
 	bool going = !r->seen->domains_known;
 	vec_each (struct vm_track, vm, &r->seen->vms)
 		going |= (vm->domain || vm->files || vm->busy) &&
 			 (r->leaving || !goal_vm(r->goal, vm->id));
-	if (!going)
+	if (!going && r->seen->room && !r->leaving)
+		evict(r);
+	if (!going && !r->seen->room)
 		vec_each (struct image_track, track, &r->seen->images)
 			if (!track->busy && !image_wanted(r, track->digest) &&
 				due(r, track->retry_at_ms))
@@ -200,10 +244,15 @@ void host_seen_done(struct host_seen *seen)
 		free(vm->id);
 		free(vm->reason);
 	}
-	vec_each (struct image_track, image, &seen->images) {
+	vec_done(&seen->vms);
+	image_tracks_done(&seen->images);
+}
+
+void image_tracks_done(struct image_tracks *images)
+{
+	vec_each (struct image_track, image, images) {
 		free(image->digest);
 		free(image->reason);
 	}
-	vec_done(&seen->vms);
-	vec_done(&seen->images);
+	vec_done(images);
 }

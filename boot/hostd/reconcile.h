@@ -34,6 +34,9 @@ struct image_track {
 	unsigned failures;
 	int64_t retry_at_ms;
 	uint64_t have, total;
+	uint64_t bytes; /* found on the scratch partition */
+	int64_t used;	/* when it was wanted there last, Unix seconds; 0: in this boot */
+	bool full;	/* the last fetch found no room */
 	struct hold_progress *progress; /* while it is being fetched, else NULL */
 	char *reason;
 };
@@ -44,6 +47,7 @@ struct host_seen {
 			       away */
 	struct vm_tracks vms;
 	struct image_tracks images;
+	uint64_t room; /* bytes for images on the scratch partition; 0: they are in memory */
 };
 
 enum step_kind {
@@ -76,5 +80,6 @@ const struct proto_vm *goal_vm(const struct proto_goal *goal, const char *id);
 struct vm_track *vm_track_find(const struct host_seen *seen, const char *id);
 struct image_track *image_track_find(const struct host_seen *seen, const char *digest);
 void host_seen_done(struct host_seen *seen);
+void image_tracks_done(struct image_tracks *images);
 
 #endif

@@ -97,6 +97,8 @@ static struct proto_report build(const struct report_view *view)
 		.facts = *view->facts,
 		.problem = view->problem ? report_clip(view->problem) : NULL,
 		.load_permille = view->load_permille,
+		.scratch_mib = view->seen->room >> 20,
+		.scratch = view->scratch ? report_clip(view->scratch) : NULL,
 	};
 	if (view->goal && !view->leaving)
 		vec_each (struct proto_vm, vm, &view->goal->vms)

@@ -12,6 +12,7 @@ struct report_view {
 	bool leaving;
 	const char *problem; /* NULL: none */
 	uint64_t load_permille;
+	const char *scratch; /* why the scratch partition is not used, NULL: it is, or none was named */
 };
 
 /* The report as JSON text; caller frees. */

@@ -113,12 +113,14 @@ static void image_ended(
 	struct image_track *track = image_of(seen, end->subject);
 	track->busy = false;
 	track->progress = NULL;
+	track->full = end->rc == -ENOSPC;
 	if (end->rc < 0) {
 		track->failures++;
 		track->retry_at_ms = now_ms + backoff_ms(track->failures, random);
 		set_reason(&track->reason, error_text(end->err, end->rc));
 	} else if (end->kind == STEP_FETCH_IMAGE) {
 		track->whole = true;
+		track->used = 0;
 		track->failures = 0;
 		set_reason(&track->reason, NULL);
 	} else {

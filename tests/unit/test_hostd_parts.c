@@ -56,6 +56,10 @@ static const struct {
 	{"nightclass.ca=" HEX, "nightclass.ca"},
 	{"nightclass.ca=sha256:AA", "nightclass.ca"},
 	{"BOOTIF=01-52-54-00-ab-cd", "BOOTIF"},
+	{"nightclass.scratch=night-scratch nightclass.disks=http://x/y", NULL},
+	{"nightclass.scratch=", "nightclass.scratch"},
+	{"nightclass.scratch=../sda", "nightclass.scratch"},
+	{"nightclass.scratch=nightclass-scratch", "nightclass.scratch"},
 };
 
 static void test_bootargs(void **state)

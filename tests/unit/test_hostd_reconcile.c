@@ -254,6 +254,81 @@ static void test_images_dropped_last(void **state)
 	proto_goal_done(&goal);
 }
 
+/* Images on a scratch partition of room for 100: who goes, and when. a.. is wanted by a VM, b.. by the
+ * goal's list, c.. and d.. by nobody. */
+static const struct {
+	const char *name, *steps;
+	struct image_track images[4];
+	size_t n;
+	bool leaving, no_vm;
+} room_cases[] = {
+	{"what fits stays, wanted or not", "", {{.digest = (char *)"a", .whole = true, .bytes = 50},
+		{.digest = (char *)"b", .whole = true}, {.digest = (char *)"c", .bytes = 50, .used = 5}}, 3,
+		false, false},
+	{"the one wanted longest ago goes, one at a time", "drop image cccc",
+		{{.digest = (char *)"a", .whole = true, .bytes = 50}, {.digest = (char *)"b", .whole = true},
+			{.digest = (char *)"d", .bytes = 40, .used = 9},
+			{.digest = (char *)"c", .bytes = 40, .used = 5}}, 4, false, false},
+	{"what this boot has used goes last", "drop image dddd",
+		{{.digest = (char *)"a", .whole = true, .bytes = 50}, {.digest = (char *)"b", .whole = true},
+			{.digest = (char *)"c", .bytes = 40, .used = 0},
+			{.digest = (char *)"d", .bytes = 40, .used = 5}}, 4, false, false},
+	{"a running fetch needs its total", "drop image cccc",
+		{{.digest = (char *)"a", .busy = true, .have = 1, .total = 90},
+			{.digest = (char *)"c", .bytes = 20, .used = 5}}, 2, false, false},
+	{"a drop that is under way is waited for", "",
+		{{.digest = (char *)"a", .whole = true, .bytes = 90}, {.digest = (char *)"b", .whole = true},
+			{.digest = (char *)"c", .bytes = 20, .used = 5, .busy = true},
+			{.digest = (char *)"d", .bytes = 20, .used = 6}}, 4, false, false},
+	{"a full disk is believed", "fetch image aaaa; drop image cccc",
+		{{.digest = (char *)"a", .failures = 1, .full = true},
+			{.digest = (char *)"c", .bytes = 20, .used = 5}}, 2, false, false},
+	{"another failure is not", "fetch image aaaa",
+		{{.digest = (char *)"a", .failures = 1}, {.digest = (char *)"c", .bytes = 20, .used = 5}}, 2,
+		false, false},
+	{"nothing is dropped on the way home", "", {{.digest = (char *)"c", .bytes = 500, .used = 5}}, 1, true,
+		true},
+	{"what waits for the idle host waits", "fetch image aaaa", {{0}}, 0, false, false},
+	{"and is fetched when nothing is missing", "fetch image bbbb", {{.digest = (char *)"a", .whole = true}},
+		1, false, false},
+	{"or when there is no VM at all", "fetch image bbbb", {{0}}, 0, false, true},
+};
+
+static char *digest_of(char letter)
+{
+	char *digest = xcalloc(65, 1);
+	memset(digest, letter, 64);
+	return digest;
+}
+
+static void test_room(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(room_cases); i++) {
+		struct proto_goal goal = goal_of(room_cases[i].no_vm ? 0 : 1, "x");
+		struct host_seen seen = {.domains_known = true, .room = 100};
+		struct steps steps;
+		int64_t next_ms;
+		if (!room_cases[i].no_vm)
+			add_track(&seen, &(const struct vm_case){.what = DOMAIN});
+		vec_push(&goal.images,
+			((struct proto_image){.name = xstrdup("next"), .digest = digest_of('b')}));
+		for (size_t k = 0; k < room_cases[i].n; k++) {
+			struct image_track track = room_cases[i].images[k];
+			track.digest = digest_of(*track.digest);
+			vec_push(&seen.images, track);
+		}
+		reconcile(&goal, room_cases[i].leaving, &seen, NOW, &steps, &next_ms);
+		auto_free char *text = steps_text(&steps);
+		if (strcmp(text, room_cases[i].steps) != 0)
+			fail_msg("%s: \"%s\", wanted \"%s\"", room_cases[i].name, text,
+				room_cases[i].steps);
+		steps_done(&steps);
+		host_seen_done(&seen);
+		proto_goal_done(&goal);
+	}
+}
+
 static void list(
 	struct host_seen *seen, const struct proto_goal *goal, const char *id, const char *instance)
 {
@@ -363,6 +438,7 @@ int main(void)
 		cmocka_unit_test(test_no_goal_no_step),
 		cmocka_unit_test(test_one_step_each),
 		cmocka_unit_test(test_images_dropped_last),
+		cmocka_unit_test(test_room),
 		cmocka_unit_test(test_life_of_a_vm),
 		cmocka_unit_test(test_list_during_step_is_not_taken),
 		cmocka_unit_test(test_found_after_restart),
