@@ -12,7 +12,7 @@ from tests.bench import image as images
 from tests.bench.lab import SERVER, Lab
 from tests.bench.process import Load, Process, stop_all
 
-SAMPLE = 0.5  # seconds between two looks at memory
+SAMPLES = 20  # looks at memory in the time a perfect transport needs, but at most two a second
 RESTART = 2.0  # seconds from a receiver's death to its restart
 PART_OF_TIME = 1.05  # "at half time" is half of this times size / rate
 
@@ -130,7 +130,8 @@ def start(tool, run: Run, r: Receiver, at: float) -> None:
 def follow(tool, run: Run, begin: float) -> None:
     """Until every receiver that is to have the file has it or has failed, or the deadline."""
     events = plan_events(tool, run, begin)
-    sample = begin + SAMPLE
+    every = min(0.5, run.ideal / SAMPLES)
+    sample = begin + every
     while True:
         now = time.monotonic()
         while events and now - begin >= events[0][0]:
@@ -145,7 +146,7 @@ def follow(tool, run: Run, begin: float) -> None:
         if now >= sample:
             for process in [*run.servers, *(r.process for r in open_ones)]:
                 process.sample()
-            sample = now + SAMPLE
+            sample = now + every
         wait = 0.01 if tool.polled else max(0.0, min(sample, begin + (events[0][0] if events else 1e9)) - time.monotonic())
         poll = select.poll()
         for r in open_ones:

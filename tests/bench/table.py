@@ -2,7 +2,7 @@
 """Runs become rows: minimum and median of each figure; and rows become a table that is read in a terminal."""
 import statistics
 
-HEAD = ("scenario", "tool", "runs", "ratio", "median", "worst", "others", "server MB", "of size", "CPU srv", "CPU rcv", "MiB rcv")
+HEAD = ("scenario", "tool", "runs", "ratio", "median", "worst", "others", "server MB", "of size", "CPU srv", "CPU rcv", "MiB rcv", "idle")
 
 
 def row(scenario, tool, runs: list[dict]) -> dict:
@@ -19,7 +19,8 @@ def row(scenario, tool, runs: list[dict]) -> dict:
         if ratios:
             result[role] = {"min": min(ratios), "median": round(statistics.median(ratios), 3), "max": max(ratios)}
     for key in ("server_sent", "server_got", "server_cpu", "receiver_cpu", "receiver_anon", "receiver_peak", "steal", "idle",
-                "sent_of_size", "sent_of_changed", "seconds"):
+                "sent_of_size", "sent_of_changed", "seconds", "first_vm", "first_vm_untraced", "first_vm_full_copy",
+                "first_vm_of_full", "boot_alone", "boot_bytes"):
         values = [run[key] for run in good if key in run]
         if values:
             result[key] = round(statistics.median(values), 4)
@@ -32,12 +33,14 @@ def cells(line: dict) -> list[str]:
     steady = line.get("steady") or line.get("slow") or {"min": 0, "median": 0, "max": 0}
     others = ", ".join(f"{role} {line[role]['median']:.2f}" for role in ("slow", "joins", "restarted")
                        if role in line and line[role] is not steady)
+    if "first_vm_of_full" in line:
+        others = f"VM {line['first_vm']:.1f} s, {line['first_vm_of_full']:.1%} of {line['first_vm_full_copy']:.0f} s"
     if "sent_of_changed" in line:
         others = f"bytes/changed {line['sent_of_changed']:.2f}"
     return [line["scenario"], line["tool"], f"{line['runs']}" + (f"(-{line['disturbed']})" if line["disturbed"] else ""),
             f"{steady['min']:.3f}", f"{steady['median']:.3f}", f"{steady['max']:.3f}", others, f"{line['server_sent'] / 1e6:.1f}",
             f"{line['sent_of_size']:.3f}", f"{line['server_cpu']:.2f}", f"{line['receiver_cpu']:.1f}",
-            f"{line['receiver_anon'] / 2**20:.1f}"]
+            f"{line['receiver_anon'] / 2**20:.1f}", f"{line.get('idle', 0):.0%}"]
 
 
 def text(rows: list[dict]) -> str:

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""make bench-images works: a tiny bench of two PCs, ours and curl, with a record that says what a reader needs. What it
+measures is not judged here."""
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+
+import pytest
+
+from tests.bench import image, run, scenarios, settings, table
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("NIGHTCLASS_BUILD", ROOT / "build")).resolve()
+
+
+def bench(tmp_path, only: str, **more) -> tuple[subprocess.CompletedProcess, dict]:
+    out = tmp_path / "images.json"
+    env = dict(os.environ, BENCH_QUICK="1", BENCH_N="2", BENCH_SIZE="4", BENCH_ONLY=only, BENCH_OUT=str(out),
+               NIGHTCLASS_BUILD=str(BUILD), BENCH_STEAL="100", ASAN_OPTIONS="detect_leaks=0", **more)
+    argv = ["/usr/bin/python3", "tests/rig/sandbox.py", "/usr/bin/python3", "tests/bench/images.py"]
+    done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=200, stdin=subprocess.DEVNULL)
+    return done, json.loads(out.read_text()) if out.exists() else {}
+
+
+@pytest.mark.skipif(not shutil.which("nginx") or not shutil.which("ethtool"), reason="no nginx-light, ethtool: .ci/setup bench")
+def test_a_tiny_bench_measures_and_compares(tmp_path):
+    done, record = bench(tmp_path, "clean,ours,nginx")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = {row["tool"]: row for row in record["rows"]}
+    assert set(rows) == {"ours", "nginx"}
+    for row in rows.values():
+        # Faster than its port is impossible: then the lab, the clock or the comparison is broken.
+        assert row["runs"] == 1 and row["steady"]["min"] > 1.03, row
+    ours = next(one for one in record["runs"] if one["tool"] == "ours")
+    assert ours["steady"]["count"] == 2 and ours["receiver_anon"] > 0
+    assert ours["server_sent"] > 4 << 20 and ours["server_cpu"] > 0
+    assert record["commit"] and record["machine"]["cores"] and "generic-receive-offload: on" in record["offloads"]
+    assert "clean-2" in done.stdout.splitlines()[-1] or any(line.startswith("clean-2") for line in done.stdout.splitlines())
+
+
+def test_an_unknown_word_is_refused_with_those_that_are_known(tmp_path):
+    done, _ = bench(tmp_path, "clean,rsyncc")
+    assert done.returncode != 0
+    assert "rsyncc" in done.stderr and "loss-1" in done.stderr and "udpcast" in done.stderr
+
+
+def test_a_wrong_file_is_no_run(tmp_path):
+    made = image.noise(tmp_path, 1 << 20)
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    good.write_bytes(made.path.read_bytes())
+    bad.write_bytes(made.path.read_bytes()[:-1] + b"\0")
+    assert image.all_same([good, bad, good], made) == [bad]
+
+
+def test_what_was_disturbed_does_not_count():
+    scenario = run.Scenario("clean-2", 2, ("a",))
+    tool = type("T", (), {"name": "a"})
+    one = {"ok": True, "why": "", "steady": {"ratio": 1.5}, "server_sent": 1, "disturbed": True}
+    other = {**one, "steady": {"ratio": 1.1}, "disturbed": False}
+    failed = {"ok": False, "why": "not done in 9 s", "steal": 0}
+    row = table.row(scenario, tool, [one, other, failed])
+    assert (row["runs"], row["tried"], row["disturbed"], row["steady"]["median"]) == (1, 3, 1, 1.1)
+    assert table.row(scenario, tool, [failed])["why"] == "not done in 9 s"
+
+
+def test_a_revision_differs_in_as_many_bytes_as_it_says(tmp_path):
+    base = image.noise(tmp_path, 4 << 20)
+    new = image.revision(tmp_path, base, 10, 64 << 10)
+    old_bytes, new_bytes = base.path.read_bytes(), new.path.read_bytes()
+    differing = sum(old_bytes[at:at + (64 << 10)] != new_bytes[at:at + (64 << 10)] for at in range(0, 4 << 20, 64 << 10))
+    assert len(new_bytes) == len(old_bytes) and differing * (64 << 10) == new.changed
+
+
+def test_scenarios_take_the_tools_there_are():
+    words = settings.Settings.read()
+    names = {tool for scenario in scenarios.table(words) for tool in scenario.tools}
+    assert {"ours", "udpcast", "uftp", "bittorrent", "nginx"} <= names
