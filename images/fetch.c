@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Fetching an image by HTTP: the last lane, which brings whatever nobody else has brought.
+/* Fetching an image by HTTP: the last lane, which brings whatever nobody else has brought, from
+ * peers that hold it and from the controller (fetch_sources.c chooses).
  *
  * The goal names the image by digest over an authenticated channel; everything else, manifest and
  * chunks, comes over plain HTTP from a segment where anybody may answer, and is believed only when
- * its digest matches. Wrong chunks are asked for again; a source that sends three is given up with
- * that reason, because a source that lies once in a while would otherwise cost the night.
+ * its digest matches. Wrong chunks are asked for again, elsewhere when there is another; a source
+ * that sends three is given up with that reason.
  *
  * Chunks are put where all programs of the host share them (images/held.h): what another transport
  * has put meanwhile is not asked for, and what a VM waits for comes before all else. Then come
@@ -21,10 +22,12 @@
 #include <sys/file.h>
 
 #include "images/chunk.h"
+#include "images/fetch_sources.h"
 #include "images/held.h"
 #include "images/lane.h"
 #include "images/reuse.h"
 #include "images/trace.h"
+#include "lib/clock.h"
 #include "lib/file.h"
 #include "lib/str.h"
 
@@ -32,7 +35,7 @@ enum {
 	CONNECTIONS = 4,
 	CONNECTIONS_MAX = 64,
 	TRIES = 3,	 /* per chunk, for faults of the transport */
-	WRONG_MAX = 3,	 /* per source, for data that fails verification */
+	PEER_MS = 4000,	 /* a peer that sends nothing for that long has failed */
 	PAUSE_MS = 200,	 /* before the second try; then twice that */
 	TAKEN_MS = 2000, /* a chunk that another is bringing should be here by then */
 	URGENT_MS = 250, /* the bulk waits that long for a chunk that somebody waits for */
@@ -42,6 +45,7 @@ struct fetching {
 	const struct fetch *job;
 	char *folder;
 	int lock;
+	struct fetch_sources sources;
 	struct held *held;
 	size_t n_chunks;
 	uint32_t *order; /* n_order numbers, in the order in which they are asked for */
@@ -57,8 +61,8 @@ struct fetching {
 
 struct fetcher {
 	struct fetching *all;
-	bool reports; /* the calling thread's */
-	struct lane *lane;
+	bool reports;			   /* the calling thread's */
+	struct lane *lanes[FETCH_SOURCES]; /* each opened when it is first needed */
 	unsigned char *bytes;
 	int result;
 	struct error *err;
@@ -88,41 +92,95 @@ static void report(const struct fetching *all)
 			all->held ? held_total(all->held) : 0, all->job->arg);
 }
 
-static struct lane *lane_for(struct fetching *all)
+static struct lane *lane_for(struct fetching *all, int source)
 {
-	const struct lane_options options = {.base = all->job->base,
-		.trust = all->job->trust,
-		.silence_ms = all->job->silence_ms,
+	const struct fetch_source *from = &all->sources.at[source];
+	unsigned silence_ms = all->job->silence_ms;
+
+	if (!from->is_controller && (!silence_ms || silence_ms > PEER_MS))
+		silence_ms = PEER_MS;
+	const struct lane_options options = {.base = from->base,
+		.trust = from->is_controller ? all->job->trust : NULL,
+		.silence_ms = silence_ms,
 		.stopping = stopping,
 		.arg = all};
 
 	return lane_new(&options);
 }
 
-/* Gets a verified chunk into fetcher->bytes, with patience. */
+static void note_dropped(const struct fetching *all, int source)
+{
+	auto_free char *text = xasprintf("%s sent wrong data %d times and is not asked again",
+		all->sources.at[source].base, FETCH_WRONG_MAX);
+
+	if (all->job->note)
+		all->job->note(text, all->job->arg);
+}
+
+static enum fetch_outcome outcome_of(int r)
+{
+	return r == 0	       ? FETCH_GOT
+	       : r == -ENOENT  ? FETCH_LACKS
+	       : r == -EBADMSG ? FETCH_WRONG
+			       : FETCH_FAULT;
+}
+
+/* Asks one source, and says how that went. */
+static int chunk_ask(
+	struct fetcher *fetcher, int source, const struct held_chunk *chunk, struct error **err)
+{
+	struct fetching *all = fetcher->all;
+	int64_t begin = clock_real_ms(), end;
+	uint64_t received;
+	int r;
+
+	if (!fetcher->lanes[source])
+		fetcher->lanes[source] = lane_for(all, source);
+	r = lane_chunk(fetcher->lanes[source], chunk, fetcher->bytes, &received, err);
+	end = clock_real_ms();
+	atomic_fetch_add(&all->received, received);
+	if (r == -EBADMSG)
+		atomic_fetch_add(&all->wrong, 1);
+	if (fetch_sources_end(&all->sources, source, outcome_of(r), received, end - begin, end))
+		note_dropped(all, source);
+	return r;
+}
+
+/* Gets a verified chunk into fetcher->bytes, with patience: every source is asked once, then all of
+ * them again. */
 static int chunk_fetch(struct fetcher *fetcher, const struct held_chunk *chunk)
 {
 	struct fetching *all = fetcher->all;
-	int tries = 0;
+	auto_error struct error *last = NULL;
+	unsigned tried = 0, tries = 0;
+	bool faulty = false;
+	int r = -EBADMSG;
 
 	for (;;) {
-		auto_error struct error *err = NULL;
-		uint64_t received;
-		int r = lane_chunk(fetcher->lane, chunk, fetcher->bytes, &received, &err);
+		int source = fetch_sources_pick(&all->sources, tried, clock_real_ms());
 
-		atomic_fetch_add(&all->received, received);
+		if (source >= 0) {
+			error_free(TAKE_PTR(last));
+			r = chunk_ask(fetcher, source, chunk, &last);
+			tried |= 1u << source;
+			faulty |= r != -EBADMSG;
+		} else if (!fetch_sources_left(&all->sources)) {
+			return error_make(&fetcher->err, -EBADMSG,
+				"%s sent wrong data %d times and is given up (%s)",
+				all->sources.n > 1 ? "everybody" : all->job->base, FETCH_WRONG_MAX,
+				error_text(last, r));
+		} else {
+			if (faulty && ++tries == TRIES)
+				return error_make(&fetcher->err, r, "%s", error_text(last, r));
+			if (faulty)
+				poll(NULL, 0, PAUSE_MS * (int)tries);
+			tried = 0;
+			faulty = false;
+		}
 		if (r == 0)
 			return 0;
 		if (stopping(all))
 			return error_make(&fetcher->err, -ECANCELED, "the fetch was cancelled");
-		if (r == -EBADMSG && atomic_fetch_add(&all->wrong, 1) + 1 >= WRONG_MAX)
-			return error_make(&fetcher->err, r,
-				"%s sent wrong data %d times and is given up (%s)", all->job->base,
-				WRONG_MAX, error_text(err, r));
-		if (r != -EBADMSG && ++tries == TRIES)
-			return error_make(&fetcher->err, r, "%s", error_text(err, r));
-		if (r != -EBADMSG)
-			poll(NULL, 0, PAUSE_MS * tries);
 	}
 }
 
@@ -223,13 +281,14 @@ static void *fetcher_run(void *arg)
 
 static void fetcher_init(struct fetcher *fetcher, struct fetching *all)
 {
-	*fetcher = (struct fetcher){.all = all, .lane = lane_for(all)};
+	*fetcher = (struct fetcher){.all = all};
 	fetcher->bytes = xcalloc(1, CHUNK_SIZE);
 }
 
 static void fetcher_done(struct fetcher *fetcher)
 {
-	lane_free(fetcher->lane);
+	for (int i = 0; i < FETCH_SOURCES; i++)
+		lane_free(fetcher->lanes[i]);
 	free(fetcher->bytes);
 	error_free(fetcher->err);
 }
@@ -275,8 +334,22 @@ static int chunks_fetch(struct fetching *all, struct error **err)
 	return r;
 }
 
+/* From whoever has it: it is believed by its digest. */
+static int manifest_get(struct fetching *all, char **ret_text, size_t *ret_len, struct error **err)
+{
+	int r = -ENOENT;
+
+	for (unsigned i = 0; i < all->sources.n && r < 0 && !stopping(all); i++) {
+		auto_lane struct lane *lane = lane_for(all, (int)i);
+
+		r = lane_manifest(lane, all->job->digest, ret_text, ret_len,
+			i + 1 == all->sources.n ? err : NULL);
+	}
+	return r;
+}
+
 /* What is held of an earlier try, or an empty image. */
-static int image_open(struct fetching *all, struct lane *lane, struct error **err)
+static int image_open(struct fetching *all, struct error **err)
 {
 	const struct fetch *job = all->job;
 	auto_free char *text = NULL;
@@ -285,13 +358,14 @@ static int image_open(struct fetching *all, struct lane *lane, struct error **er
 
 	if (held_open(job->dir, job->digest, &all->held, NULL) == 0)
 		return 0;
-	r = lane_manifest(lane, job->digest, &text, &len, err);
+	r = manifest_get(all, &text, &len, err);
 	return r < 0 ? r : held_create(job->dir, job->digest, text, len, &all->held, err);
 }
 
 /* A source without a trace, or with one that is none, is no reason to fail. */
-static void trace_get(struct fetching *all, struct lane *lane, struct trace *ret_trace)
+static void trace_get(struct fetching *all, struct trace *ret_trace)
 {
+	auto_lane struct lane *lane = lane_for(all, (int)all->sources.n - 1);
 	auto_free char *text = NULL;
 	size_t len = 0;
 
@@ -300,7 +374,7 @@ static void trace_get(struct fetching *all, struct lane *lane, struct trace *ret
 }
 
 /* Kernel and initrd, then the disk in the order of the trace, then by number. */
-static void order_make(struct fetching *all, struct lane *lane)
+static void order_make(struct fetching *all)
 {
 	size_t disk_end = held_number(all->held, PART_KERNEL, 0), n = 0;
 	auto_free uint8_t *placed = xcalloc(all->n_chunks, 1);
@@ -313,7 +387,7 @@ static void order_make(struct fetching *all, struct lane *lane)
 	all->n_order = n;
 	if (all->job->start_only)
 		return;
-	trace_get(all, lane, &trace);
+	trace_get(all, &trace);
 	vec_each (uint32_t, number, &trace)
 		if (!placed[*number])
 			placed[all->order[n++] = *number] = 1;
@@ -351,11 +425,10 @@ static int copy_held(struct fetching *all, struct error **err)
 
 static int fetch_run(struct fetching *all, struct error **err)
 {
-	auto_lane struct lane *lane = lane_for(all);
 	int r = folder_lock(all, err);
 
 	if (r == 0)
-		r = image_open(all, lane, err);
+		r = image_open(all, err);
 	if (r < 0)
 		return r;
 	all->n_chunks = held_count(all->held);
@@ -368,7 +441,7 @@ static int fetch_run(struct fetching *all, struct error **err)
 	if (fetch_is_complete(all->job->dir, all->job->digest))
 		return 0;
 	if (all->reused < held_total(all->held)) {
-		order_make(all, lane);
+		order_make(all);
 		r = chunks_fetch(all, err);
 	}
 	if (r == 0 && !limited(all) && !all->job->start_only)
@@ -385,6 +458,7 @@ int fetch_image(const struct fetch *job, struct fetch_result *ret_result, struct
 		return error_field(
 			err, -EINVAL, "digest", "an image digest has 64 lower-case hex digits");
 	all.folder = xasprintf("%s/%s", job->dir, job->digest);
+	fetch_sources_init(&all.sources, job->peers, job->n_peers, job->base);
 	r = fetch_run(&all, err);
 	if (all.lock >= 0)
 		close(all.lock);
@@ -394,6 +468,7 @@ int fetch_image(const struct fetch *job, struct fetch_result *ret_result, struct
 			.received = all.received,
 			.wrong = all.wrong};
 	held_close(all.held);
+	fetch_sources_done(&all.sources);
 	free(all.order);
 	free(all.claimed);
 	free(all.folder);

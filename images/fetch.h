@@ -10,8 +10,11 @@
 #include "lib/httpc.h"
 
 struct fetch {
-	const char *base;   /* "http://10.71.0.1:8080": + "/manifests/DIGEST", "/chunks/DIGEST" and,
-			       when it has one, "/traces/DIGEST" */
+	const char *base; /* "http://10.71.0.1:8080": + "/manifests/DIGEST", "/chunks/DIGEST" and,
+			     when it has one, "/traces/DIGEST" */
+	const char *const *peers; /* bases that are asked before it, at most FETCH_PEERS; they may
+				     lack chunks, or lie */
+	size_t n_peers;
 	const char *digest; /* of the manifest, 64 hex digits, from a trusted source (the goal) */
 	const char *dir;    /* where images are held; made when missing */
 	const struct httpc_trust *trust; /* NULL: plain HTTP */
@@ -24,6 +27,8 @@ struct fetch {
 	/* Called in the calling thread. `have` of `total` bytes of data (zeros not counted) are
 	 * verified and in place; total is 0 until the manifest is there. NULL: not wanted. */
 	void (*progress)(uint64_t have, uint64_t total, void *arg);
+	/* What a person should know: a peer lied and is not asked again. In any thread; NULL. */
+	void (*note)(const char *text, void *arg);
 	void *arg;
 };
 
@@ -37,9 +42,9 @@ struct fetch_result {
 /* Blocks until the image is whole (0) or cannot be had now: worker threads only. Brings first what
  * readers wait for, then kernel and initrd, then the disk in the order of the boot trace, then the
  * rest. What was fetched stays and is used by the next try. Under a limit that is smaller than the
- * image (held_set_limit) it is full rather than whole at the end. -EBADMSG: the source sent wrong
- * data three times and must not be asked again; -EBUSY: another fetch of this image is running;
- * -ECANCELED; else the transport's error. */
+ * image (held_set_limit) it is full rather than whole at the end. -EBADMSG: every source sent
+ * wrong data three times and must not be asked again; -EBUSY: another fetch of this image is
+ * running; -ECANCELED; else the transport's error. */
 int fetch_image(const struct fetch *job, struct fetch_result *ret_result, struct error **err);
 
 /* Is the image whole in `dir` (held_is_complete)? Any digest text is safe to ask for. */

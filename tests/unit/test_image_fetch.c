@@ -2,9 +2,9 @@
 /* What a fetch refuses by itself, and the folder it leaves. With arguments this is the program by
  * which tests/rig/test_images.py fetches from its servers:
  *
- *   test_image_fetch BASE DIGEST DIR [CANCEL_AFTER_BYTES]
+ *   test_image_fetch BASE DIGEST DIR [CANCEL_AFTER_BYTES [PEER...]]
  *
- * prints one line, "ok TOTAL REUSED RECEIVED WRONG" or "CODE text". */
+ * prints what it notes to standard error and one line, "ok TOTAL REUSED RECEIVED WRONG" or "CODE text". */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -113,7 +113,13 @@ static void cancel_after(uint64_t have, uint64_t total, void *arg)
 		atomic_store(&limit->cancel, true);
 }
 
-static int fetch_program(char **argv)
+static void print_note(const char *text, void *arg)
+{
+	(void)arg;
+	fprintf(stderr, "%s\n", text);
+}
+
+static int fetch_program(int argc, char **argv)
 {
 	struct limit limit = {.bytes = argv[4] ? strtoull(argv[4], NULL, 10) : UINT64_MAX};
 	struct fetch job = {.base = argv[1],
@@ -121,7 +127,10 @@ static int fetch_program(char **argv)
 		.dir = argv[3],
 		.silence_ms = 3000,
 		.cancel = &limit.cancel,
+		.peers = (const char *const *)argv + 5,
+		.n_peers = argc > 5 ? (size_t)argc - 5 : 0,
 		.progress = cancel_after,
+		.note = print_note,
 		.arg = &limit};
 	auto_error struct error *err = NULL;
 	struct fetch_result result;
@@ -146,6 +155,6 @@ int main(int argc, char **argv)
 	};
 
 	if (argc >= 4)
-		return fetch_program(argv);
+		return fetch_program(argc, argv);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
