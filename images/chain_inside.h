@@ -25,7 +25,7 @@ struct chain_successor {
 	int fd;
 	bool used, done; /* of a slot; done: the thread has ended and is to be joined */
 	char digest[SHA256_TEXT];
-	uint64_t order;		   /* the newest of an image is preferred */
+	uint32_t address, around;  /* its own; of one that it left */
 	atomic_uint_fast64_t pace; /* bytes/s wanted of it now; 0: not limited */
 };
 
@@ -39,13 +39,15 @@ struct chain_server {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	struct chain_successor successors[CHAIN_SUCCESSORS];
-	uint64_t order;
 	struct chain_relay *relays[8]; /* images that are coming in */
 };
 
 /* chain_tcp.c: sockets as the chain wants them. */
 int chain_tcp_listen(const char *address, uint16_t port, int *ret_fd, struct error **err);
 int chain_tcp_connect(const char *where, unsigned timeout_ms, int *ret_fd, struct error **err);
+/* The IPv4 address of "ADDRESS:PORT", or of the other end; 0: none. Host byte order. */
+uint32_t chain_tcp_address(const char *where);
+uint32_t chain_tcp_peer(int fd);
 void chain_tcp_sender(int fd);
 void chain_tcp_pace(int fd, uint64_t bytes_per_s); /* 0: as fast as it goes */
 /* Exactly `len` bytes, or -errno; -ETIMEDOUT after `timeout_ms`, -ECANCELED when *stop is set. */
@@ -70,7 +72,7 @@ void chain_relay_close(struct chain_server *server, const char *digest);
 struct chain_log *chain_relay_log(struct chain_server *server, const char *digest);
 size_t chain_relay_ancestors(
 	struct chain_server *server, const char *digest, uint32_t ret_ancestors[CHAIN_HOPS]);
-/* The newest successor of an image gets the port, the others what it leaves. */
+/* Paces all successors of an image anew: who was gone around by another gets little. */
 void chain_serve_share(struct chain_server *server, const char *digest);
 
 #endif

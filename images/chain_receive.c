@@ -58,6 +58,7 @@ struct receiving {
 	bool over, second;
 	uint64_t received, received_before, had; /* frames' bytes; plain ones at the beginning */
 	unsigned changes;
+	const char *around; /* the source that was left because it is slow or lies; NULL: none */
 };
 
 /* What a round with one source comes to. */
@@ -239,7 +240,8 @@ static int hello_send(struct receiving *all)
 {
 	size_t count = chunk_index_count(all->index), len = CHAIN_HELLO + (count + 7) / 8;
 	auto_free uint8_t *bytes = xcalloc(1, len);
-	struct chain_hello hello = {.count = (uint32_t)count};
+	struct chain_hello hello = {
+		.count = (uint32_t)count, .around = chain_tcp_address(all->around)};
 
 	sha256_parse(all->job->digest, &hello.digest);
 	chain_hello_write(&hello, bytes);
@@ -340,14 +342,15 @@ static uint64_t expected(const struct receiving *all)
 	return all->received ? (uint64_t)(port * got / (double)all->received) : 0;
 }
 
-/* My successors learn what those before me have. After a change that did not help, one that has
- * everything is no measure: it serves slowly, and all behind me would leave me for it in turn. */
+/* My successors learn what those before me have. When I went around a slow one and am as slow now,
+ * one that has everything is no measure: it serves slowly, and all behind me would leave me for it
+ * in turn. When I tried another and am still slow, it is my port, and they should leave me. */
 static void tell(struct receiving *all)
 {
 	uint32_t its[CHAIN_HOPS];
 
 	memcpy(its, all->its, all->n_its * sizeof(*its));
-	if (all->n_its && its[0] == CHAIN_WHOLE && all->changes &&
+	if (all->n_its && its[0] == CHAIN_WHOLE && all->around &&
 		all->watch.rate < expected(all) / 2)
 		its[0] = 0;
 	if (all->job->server)
@@ -376,6 +379,7 @@ static int tick(struct receiving *all, int64_t now)
 	case CHAIN_LEAVE_LIAR:
 		note(all, "%s sent wrong data %u times and is passed over", source_name(all),
 			all->watch.n_wrong);
+		all->around = source_name(all);
 		return ROUND_NEXT;
 	case CHAIN_LEAVE_SLOW:
 		if (last)
@@ -383,6 +387,7 @@ static int tick(struct receiving *all, int64_t now)
 		note(all, "%s gets %.1f MB/s where %.1f are to be had, and is passed over",
 			source_name(all), (double)all->watch.its_rate / 1e6,
 			(double)all->watch.other / 1e6);
+		all->around = source_name(all);
 		return ROUND_NEXT;
 	case CHAIN_TRY_OTHER:
 		if (last)

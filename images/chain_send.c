@@ -296,6 +296,7 @@ static int greet(struct sending *sending)
 		return r;
 	pthread_mutex_lock(&sending->server->lock);
 	sha256_format(&hello.digest, successor->digest);
+	successor->around = hello.around;
 	pthread_mutex_unlock(&sending->server->lock);
 	sending->log = chain_relay_log(sending->server, successor->digest);
 	if (source_find(sending) < 0) {

@@ -2,8 +2,8 @@
 /* The serving half of a chain's node: a listener, and a thread for each successor.
  *
  * Normally there is one successor. A second comes when a node behind goes around the one that was
- * here first, because that is slow or lies; then the newcomer has the rest of the chain behind it
- * and the old one nobody, so the newest gets the port and the others a quarter of it each until it
+ * here first, because that is slow or lies, and says so; then the newcomer has the rest of the
+ * chain behind it and the old one nobody, so the old one gets a quarter of the port until the other
  * is done. Four at most: whoever comes fifth is told so and asks elsewhere, for a port that is cut
  * in many parts serves nobody.
  *
@@ -18,7 +18,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
-enum { OTHERS_SHARE = 4 };
+enum { LEFT_SHARE = 4 };
 
 /* ---- images that are coming in ---- */
 
@@ -106,24 +106,29 @@ size_t chain_relay_ancestors(
 
 /* ---- successors ---- */
 
+static bool serves(const struct chain_successor *successor, const char *digest)
+{
+	return successor->used && !successor->done && strcmp(successor->digest, digest) == 0;
+}
+
+static bool was_left(const struct chain_server *server, const struct chain_successor *one)
+{
+	for (size_t i = 0; i < CHAIN_SUCCESSORS; i++)
+		if (&server->successors[i] != one && serves(&server->successors[i], one->digest) &&
+			server->successors[i].around == one->address)
+			return true;
+	return false;
+}
+
 void chain_serve_share(struct chain_server *server, const char *digest)
 {
-	const struct chain_successor *newest = NULL;
-
 	pthread_mutex_lock(&server->lock);
-	for (size_t i = 0; i < CHAIN_SUCCESSORS; i++) {
-		const struct chain_successor *each = &server->successors[i];
-
-		if (each->used && !each->done && strcmp(each->digest, digest) == 0 &&
-			(!newest || each->order > newest->order))
-			newest = each;
-	}
 	for (size_t i = 0; i < CHAIN_SUCCESSORS; i++) {
 		struct chain_successor *each = &server->successors[i];
 
-		if (each->used && strcmp(each->digest, digest) == 0)
+		if (serves(each, digest))
 			atomic_store(&each->pace,
-				each == newest ? server->pace : server->pace / OTHERS_SHARE);
+				was_left(server, each) ? server->pace / LEFT_SHARE : server->pace);
 	}
 	pthread_mutex_unlock(&server->lock);
 }
@@ -180,7 +185,8 @@ static void take_in(struct chain_server *server, int fd)
 	slot->fd = fd;
 	slot->done = false;
 	slot->digest[0] = '\0';
-	slot->order = ++server->order;
+	slot->address = chain_tcp_peer(fd);
+	slot->around = 0;
 	atomic_store(&slot->pace, server->pace);
 	slot->used = pthread_create(&slot->thread, NULL, chain_successor_run, slot) == 0;
 	pthread_mutex_unlock(&server->lock);

@@ -59,6 +59,21 @@ static int address_parse(const char *where, struct sockaddr_in *ret_address)
 	return 0;
 }
 
+uint32_t chain_tcp_address(const char *where)
+{
+	struct sockaddr_in at;
+
+	return where && address_parse(where, &at) == 0 ? ntohl(at.sin_addr.s_addr) : 0;
+}
+
+uint32_t chain_tcp_peer(int fd)
+{
+	struct sockaddr_in at = {0};
+	socklen_t len = sizeof(at);
+
+	return getpeername(fd, (struct sockaddr *)&at, &len) == 0 ? ntohl(at.sin_addr.s_addr) : 0;
+}
+
 int chain_tcp_listen(const char *address, uint16_t port, int *ret_fd, struct error **err)
 {
 	auto_close int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

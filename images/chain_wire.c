@@ -29,15 +29,16 @@ void chain_hello_write(const struct chain_hello *hello, uint8_t ret_bytes[CHAIN_
 	memcpy(ret_bytes, magic, sizeof(magic));
 	memcpy(ret_bytes + 8, hello->digest.b, SHA256_LEN);
 	put32(ret_bytes + 40, hello->count);
-	put32(ret_bytes + 44, 0);
+	put32(ret_bytes + 44, hello->around);
 }
 
 int chain_hello_read(const uint8_t bytes[CHAIN_HELLO], struct chain_hello *ret_hello)
 {
-	if (memcmp(bytes, magic, sizeof(magic)) != 0 || get32(bytes + 44) != 0)
+	if (memcmp(bytes, magic, sizeof(magic)) != 0)
 		return -EBADMSG;
 	memcpy(ret_hello->digest.b, bytes + 8, SHA256_LEN);
 	ret_hello->count = get32(bytes + 40);
+	ret_hello->around = get32(bytes + 44);
 	return 0;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What two neighbours in the peer chain say to each other, over TCP, all numbers big-endian.
  *
- *   successor:    "NCCHAIN1" digest[32] u32 count u32 0, then a bitmap of the chunks it needs
+ *   successor:    "NCCHAIN1" digest[32] u32 count u32 around, then a bitmap of the chunks it needs
  *   predecessor:  "NCCHAIN1" u32 answer u32 0, then messages:
  *                 u8 kind, u24 length, u32 number, `length` bytes
  *
@@ -43,7 +43,8 @@ enum chain_kind {
 
 struct chain_hello {
 	struct sha256 digest;
-	uint32_t count; /* chunks of the image */
+	uint32_t count;	 /* chunks of the image */
+	uint32_t around; /* IPv4 address of one that I left because it is slow or lies; 0: none */
 };
 
 void chain_hello_write(const struct chain_hello *hello, uint8_t ret_bytes[CHAIN_HELLO]);

@@ -200,7 +200,7 @@ static void a_frame_has_an_end(void **state)
 
 static void hello_and_answer_come_back(void **state)
 {
-	struct chain_hello hello = {.count = 77, .digest = {{1, 2, 3}}}, seen;
+	struct chain_hello hello = {.count = 77, .around = 0x0a000001, .digest = {{1, 2, 3}}}, seen;
 	uint8_t bytes[CHAIN_HELLO], word[CHAIN_ANSWER];
 	enum chain_answer answer;
 
@@ -208,6 +208,7 @@ static void hello_and_answer_come_back(void **state)
 	chain_hello_write(&hello, bytes);
 	assert_int_equal(chain_hello_read(bytes, &seen), 0);
 	assert_int_equal(seen.count, 77);
+	assert_int_equal(seen.around, 0x0a000001);
 	assert_memory_equal(seen.digest.b, hello.digest.b, SHA256_LEN);
 	bytes[0] = 'X';
 	assert_int_equal(chain_hello_read(bytes, &seen), -EBADMSG);

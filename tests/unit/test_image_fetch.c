@@ -4,7 +4,8 @@
  *
  *   test_image_fetch BASE DIGEST DIR [CANCEL_AFTER_BYTES [PEER...]]
  *
- * prints what it notes to standard error and one line, "ok TOTAL REUSED RECEIVED WRONG" or "CODE text". */
+ * prints what it notes to standard error and one line, "ok TOTAL REUSED RECEIVED WRONG" or
+ * "CODE text". */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

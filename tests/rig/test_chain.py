@@ -1,0 +1,384 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Images from peers. A chain of PCs, each in a network namespace with a port of its own on one bridge: whole, with one
+killed in the middle, with one that changes what it passes on, with one on a slow port; and a fetch by HTTP from several
+at once, of whom one lies. Every disk is compared."""
+import os
+import pathlib
+import random
+import signal
+import socket
+import struct
+import subprocess
+import threading
+
+import pytest
+
+from tests.bench.lab import ADDRESS, SERVER, Lab
+from tests.rig.test_images import FETCH, Server, digest_of, fetch, flip, import_ok
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("NIGHTCLASS_BUILD", ROOT / "build")).resolve()
+CHAIN = BUILD / "unit" / "test_image_chain"  # with arguments it is a node
+SERVE = BUILD / "unit" / "test_image_serve"  # with arguments it is a server
+PCS, MBIT, PORT, LIAR_PORT = 6, 200, 8082, 8999
+CHUNK = 256 << 10
+DATA, FIRST = 1, 0x10  # messages of images/chain_wire.h
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    """(store, digest, disk): 24 MiB of noise, some text, holes, and contents that are there twice."""
+    place = tmp_path_factory.mktemp("image")
+    noise = random.Random(11)
+    with open(place / "disk.raw", "wb") as file:
+        for i in range(120):
+            file.seek(i * CHUNK)
+            if i % 15 == 14:
+                continue  # a hole
+            file.write(bytes([i % 3 + 1]) * CHUNK if i % 10 == 9 else noise.randbytes(CHUNK - 5))
+        file.truncate(121 * CHUNK + 512)
+    digest = import_ok(place / "store", place / "disk.raw")["digest"]
+    return place / "store", digest, place / "disk.raw"
+
+
+@pytest.fixture(scope="module")
+def lab():
+    made = Lab(PCS, MBIT)
+    made.meet()
+    yield made
+    made.close()
+
+
+class Process:
+    """A program in a namespace. Its lines come one by one; it ends when its input does."""
+
+    def __init__(self, lab, where, *argv):
+        self.notes = []
+        self.child = subprocess.Popen(lab.argv(where, *argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def line(self) -> str:
+        return self.child.stdout.readline().strip()
+
+    def answer(self) -> list[str]:
+        """The last word of a node, after its notes."""
+        while (line := self.line()).startswith("note "):
+            self.notes.append(line[5:])
+        return line.split()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.child.stdin.close()
+        try:
+            self.child.wait(20)
+        finally:
+            self.child.kill()
+            self.child.wait()
+            self.child.stdout.close()
+
+
+class Chain:
+    """A root and a node on each PC. sources[i] may say where node i looks, nearest first."""
+
+    def __init__(self, lab, image, place, sources=None):
+        self.lab, self.image, self.place = lab, image, place
+        store, digest, _disk = image
+        bits = str(MBIT * 1000000)
+        self.root = Process(lab, SERVER, CHAIN, "root", store, PORT, bits)
+        assert self.root.line() == "ready"
+        self.nodes = []
+        for i in range(PCS):
+            where = (sources or {}).get(i) or [f"{lab.address(j)}:{PORT}" for j in range(i - 1, -1, -1)]
+            self.nodes.append(Process(lab, lab.host(i), CHAIN, "node", place / str(i), digest, store / "manifests" / digest,
+                                      PORT, bits, *where, f"{ADDRESS}:{PORT}"))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in [*self.nodes, self.root]:
+            process.__exit__()
+
+    def disk(self, i: int) -> pathlib.Path:
+        return self.place / str(i) / self.image[1] / "disk.raw"
+
+    def wait_whole(self, but=()) -> dict[int, list[str]]:
+        """Until all have all; their answers. Their disks are compared."""
+        answers = {i: node.answer() for i, node in enumerate(self.nodes) if i not in but}
+        wanted = digest_of(self.image[2])
+        for i, words in answers.items():
+            assert words[:1] == ["ok"], (i, words, self.nodes[i].notes)
+            assert digest_of(self.disk(i)) == wanted, f"PC {i} has another disk"
+        return answers
+
+
+def server_bytes(lab) -> int:
+    return lab.server_bytes()[0]
+
+
+def stored(image) -> int:
+    return sum(p.stat().st_size for p in (image[0] / "chunks").rglob("*") if p.is_file())
+
+
+def test_a_chain_fills_all_from_one_stream(lab, image, tmp_path):
+    before = server_bytes(lab)
+    with Chain(lab, image, tmp_path) as chain:
+        answers = chain.wait_whole()
+    sent = server_bytes(lab) - before
+    assert sent < 1.15 * stored(image), "the server's port must carry the image once"
+    for words in answers.values():
+        assert int(words[2]) <= stored(image) and words[3] == "0", words  # each content once, nothing wrong
+
+
+def test_one_is_killed_in_the_middle(lab, image, tmp_path):
+    with Chain(lab, image, tmp_path) as chain:
+        victim = chain.disk(2)
+        for _ in range(2000):
+            if victim.exists() and victim.stat().st_blocks * 512 > 6 << 20:
+                break
+            threading.Event().wait(0.005)
+        chain.nodes[2].child.send_signal(signal.SIGKILL)
+        chain.nodes[2].child.wait()
+        assert not (victim.parent / "complete").exists() and victim.stat().st_blocks * 512 < 23 << 20, "too late to tell"
+        answers = chain.wait_whole(but={2})
+        assert any("broke off" in note for note in chain.nodes[3].notes), chain.nodes[3].notes
+        assert not chain.nodes[1].notes and not chain.nodes[4].notes, "nobody else has to change"
+        assert int(answers[3][2]) < 1.3 * stored(image), "what was there must not be sent again"
+
+
+class Liar:
+    """Listens in one PC's namespace and passes on what another says, with one bit of every third chunk turned."""
+
+    def __init__(self, lab, where, upstream):
+        self.upstream, self.turned = upstream, 0
+        self.listener = self._listen(lab.host(where))
+        threading.Thread(target=self._run, daemon=True).start()
+
+    @staticmethod
+    def _listen(name):
+        """A socket keeps the namespace in which it was made, so a thread goes there and dies."""
+        made = []
+
+        def there():
+            import ctypes
+            libc = ctypes.CDLL(None, use_errno=True)
+            fd = os.open(f"/run/netns/{name}", os.O_RDONLY)
+            assert libc.setns(fd, 0x40000000) == 0, os.strerror(ctypes.get_errno())
+            os.close(fd)
+            made.append(socket.create_server(("", LIAR_PORT)))
+
+        thread = threading.Thread(target=there)
+        thread.start()
+        thread.join()
+        return made[0]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listener.close()
+
+    def _run(self):
+        while True:
+            try:
+                caller, _ = self.listener.accept()
+            except OSError:
+                return
+            with caller:
+                try:
+                    self._pass_on(caller)
+                except (OSError, EOFError):
+                    pass
+
+    def _pass_on(self, caller):
+        with self.upstream() as source:
+            threading.Thread(target=pump, args=(caller, source), daemon=True).start()
+            caller.sendall(read(source, 16))
+            seen = 0
+            while True:
+                head = read(source, 8)
+                word, _number = struct.unpack(">II", head)
+                body = bytearray(read(source, word & 0xffffff))
+                if word >> 24 & 0xf == DATA and word >> 24 & FIRST:
+                    seen += 1
+                    if seen % 3 == 0:
+                        body[len(body) // 2] ^= 1
+                        self.turned += 1
+                caller.sendall(head + body)
+
+
+def read(sock, n: int) -> bytes:
+    got = b""
+    while len(got) < n:
+        piece = sock.recv(n - len(got))
+        if not piece:
+            raise EOFError
+        got += piece
+    return got
+
+
+def pump(source, sink):
+    try:
+        while piece := source.recv(65536):
+            sink.sendall(piece)
+    except OSError:
+        pass
+
+
+def relay_through(lab, where, upstream):
+    """A function that connects from PC `where` to `upstream`."""
+    def connect():
+        made = []
+
+        def there():
+            import ctypes
+            fd = os.open(f"/run/netns/{lab.host(where)}", os.O_RDONLY)
+            ctypes.CDLL(None).setns(fd, 0x40000000)
+            os.close(fd)
+            for _ in range(100):
+                try:
+                    made.append(socket.create_connection(upstream, timeout=10))
+                    return
+                except ConnectionRefusedError:
+                    threading.Event().wait(0.02)
+
+        thread = threading.Thread(target=there)
+        thread.start()
+        thread.join()
+        return made[0]
+    return connect
+
+
+def test_one_that_flips_bits_is_gone_around(lab, image, tmp_path):
+    """PC 2 lies to PC 3; PCs 4 and 5 hear the lies from PC 3, which is honest and must not be left."""
+    liar_at = f"{lab.address(2)}:{LIAR_PORT}"
+    sources = {3: [liar_at] + [f"{lab.address(j)}:{PORT}" for j in (1, 0)]}
+    with Liar(lab, 2, relay_through(lab, 2, (lab.address(1), PORT))) as liar, \
+            Chain(lab, image, tmp_path, sources) as chain:
+        answers = chain.wait_whole()
+        assert liar.turned >= 3
+        assert any("wrong data" in note and liar_at in note for note in chain.nodes[3].notes), chain.nodes[3].notes
+        for i in (0, 1, 2, 4, 5):
+            assert not any("wrong data" in note for note in chain.nodes[i].notes), (i, chain.nodes[i].notes)
+        assert int(answers[3][3]) >= 3 and int(answers[1][3]) == 0
+
+
+def test_what_is_held_is_not_sent_again(lab, image, tmp_path):
+    store, digest, disk = image
+    with Chain(lab, image, tmp_path / "first") as chain:
+        chain.wait_whole()
+    half = tmp_path / "second" / "1" / digest
+    half.mkdir(parents=True)
+    data = bytearray(disk.read_bytes())
+    data[60 * CHUNK:] = bytes(len(data) - 60 * CHUNK)
+    with open(half / "disk.raw", "wb") as file:
+        for at in range(0, len(data), 4096):
+            if any(data[at:at + 4096]):
+                file.seek(at)
+                file.write(data[at:at + 4096])
+        file.truncate(len(data))
+    with Chain(lab, image, tmp_path / "second") as chain:
+        answers = chain.wait_whole()
+    assert int(answers[1][2]) < 0.6 * stored(image) < 0.9 * stored(image) < int(answers[0][2])
+    assert int(answers[2][2]) > 0.9 * stored(image), "one behind it that lacks all gets all, from its disk"
+    assert (store / "manifests" / digest).exists()
+
+
+def test_a_slow_port_does_not_hold_up_those_behind_it(lab, tmp_path):
+    """PC 1 has a tenth of the others' rate: PC 2 goes around it."""
+    disk = tmp_path / "disk.raw"
+    disk.write_bytes(random.Random(3).randbytes(180 << 20))
+    digest = import_ok(tmp_path / "store", disk)["digest"]
+    image = (tmp_path / "store", digest, disk)
+    lab.rate(lab.host(1), MBIT / 10)
+    try:
+        with Chain(lab, image, tmp_path / "pcs") as chain:
+            answers = {i: chain.nodes[i].answer() for i in (2, 3, 4, 5)}
+            assert all(words[0] == "ok" for words in answers.values()), answers
+            assert any("passed over" in note for note in chain.nodes[2].notes), chain.nodes[2].notes
+            slow = chain.disk(1)
+            assert slow.stat().st_blocks * 512 < 150 << 20, "the others must be done long before it"
+            for i in (2, 3, 4, 5):
+                assert digest_of(chain.disk(i)) == digest_of(disk)
+            chain.nodes[1].child.kill()  # it would go on for a minute
+    finally:
+        lab.rate(lab.host(1), MBIT)
+
+
+# --- by HTTP, from several
+
+class Peers:
+    """Servers over folders of held images, in this namespace."""
+
+    def __init__(self, *folders):
+        self.children = []
+        self.bases = []
+        for folder in folders:
+            with socket.create_server(("127.0.0.1", 0)) as probe:
+                port = probe.getsockname()[1]
+            child = subprocess.Popen([SERVE, "held", folder, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                     text=True)
+            assert child.stdout.readline() == "ready\n"
+            self.children.append(child)
+            self.bases.append(f"http://127.0.0.1:{port}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for child in self.children:
+            child.stdin.close()
+            child.wait(20)
+            child.stdout.close()
+
+
+def fetch_from(server, digest, where, peers) -> tuple[list[str], str]:
+    done = subprocess.run([FETCH, server.base, digest, where, str(1 << 60), *peers], capture_output=True, text=True,
+                          timeout=120)
+    return done.stdout.split(), done.stderr
+
+
+def test_peers_spare_the_controller(image, tmp_path):
+    store, digest, disk = image
+    with Server(store) as controller:
+        for name in ("a", "b"):
+            assert fetch(controller, digest, tmp_path / name)[0] == "ok"
+        before = len(controller.chunks())
+        with Peers(tmp_path / "a", tmp_path / "b") as peers:
+            words, _ = fetch_from(controller, digest, tmp_path / "c", peers.bases)
+        assert words[0] == "ok" and words[4] == "0", words
+        assert len(controller.chunks()) == before, "peers had all of it"
+    assert digest_of(tmp_path / "c" / digest / "disk.raw") == digest_of(disk)
+
+
+def test_a_lying_peer_is_dropped_by_name_and_a_dead_one_costs_little(image, tmp_path):
+    store, digest, disk = image
+    with Server(store) as controller, Server(store) as liar:
+        liar.spoil = lambda path, body: flip(body) if path.startswith("/chunks/") else body
+        assert fetch(controller, digest, tmp_path / "a")[0] == "ok"
+        before = len(controller.chunks())
+        with Peers(tmp_path / "a") as peers:
+            words, notes = fetch_from(controller, digest, tmp_path / "c", [liar.base, *peers.bases, "http://127.0.0.1:9"])
+        assert words[0] == "ok" and int(words[4]) >= 3, words
+        assert f"{liar.base} sent wrong data 3 times" in notes, notes
+        assert len(liar.chunks()) <= 8, "who lies is not asked again"
+        assert len(controller.chunks()) - before <= 4
+    assert digest_of(tmp_path / "c" / digest / "disk.raw") == digest_of(disk)
+
+
+def test_a_peer_that_has_half_is_asked_for_that(image, tmp_path):
+    """It is still filling itself: what it lacks comes from the controller, and that is no fault of it."""
+    store, digest, disk = image
+    with Server(store) as controller:
+        done = subprocess.run([FETCH, controller.base, digest, tmp_path / "half", str(8 << 20)], capture_output=True,
+                              text=True, timeout=120)
+        assert done.stdout.startswith("ECANCELED")
+        before = len(controller.chunks())
+        with Peers(tmp_path / "half") as peers:
+            words, notes = fetch_from(controller, digest, tmp_path / "c", peers.bases)
+        assert words[0] == "ok" and words[4] == "0" and not notes, (words, notes)
+        asked = len(controller.chunks()) - before
+        total = len([p for p in (store / "chunks").rglob("*") if p.is_file()])
+        assert 0 < asked <= total - 24, (asked, total)
+    assert digest_of(tmp_path / "c" / digest / "disk.raw") == digest_of(disk)
