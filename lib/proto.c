@@ -17,6 +17,7 @@ enum {
 	VMS_MAX = 256,
 	HOSTS_MAX = 4096,
 	IMAGES_MAX = 64,
+	PEERS_MAX = 8,
 	KEY_MAX = 16 << 10,
 	KNOWN_HOSTS_MAX = 1 << 20
 };
@@ -58,6 +59,7 @@ static const struct json_field image_fields[] = {
 	FIELD(struct proto_image, name, JSON_KIND_NAME, true),
 	FIELD(struct proto_image, revision, JSON_KIND_UINT, true),
 	FIELD(struct proto_image, digest, JSON_KIND_SHA256, true),
+	FIELD_MAX(struct proto_image, peers, JSON_KIND_STRINGS, false, PEERS_MAX),
 };
 
 static const struct json_field vm_fields[] = {

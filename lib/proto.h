@@ -41,6 +41,7 @@ struct proto_image {
 	char *name;
 	uint64_t revision;
 	char *digest; /* SHA-256 of the manifest */
+	struct strings peers; /* "http://10.71.0.12:8081": PCs that hold it, asked before chunk_url */
 };
 VEC_OF(proto_images, struct proto_image);
 

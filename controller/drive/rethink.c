@@ -146,6 +146,7 @@ void drive_free(struct drive *drive)
 		free(memory->name);
 	vec_done(&drive->peers);
 	admit_pcs_done(&drive->admits);
+	holders_done(&drive->holders);
 	strings_done(&drive->vetoes);
 	free(drive);
 }

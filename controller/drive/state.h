@@ -6,6 +6,7 @@
 
 #include "controller/controller.h"
 #include "controller/drive/drive.h"
+#include "controller/drive/holders.h"
 #include "controller/drive/task.h"
 #include "controller/model/model.h"
 
@@ -51,6 +52,7 @@ struct drive {
 	struct admit_pcs admits; /* who loads the host image, who waits for it */
 	int64_t wake_second;	 /* the second of the last magic packets */
 	size_t wakes;		 /* and how many it had */
+	struct holders holders;	 /* of images, for the peers in goals */
 	struct strings vetoes; /* "CLUSTER/LAB": the lab refused its part */
 	struct active_run *runs; /* list, drive/runs.c */
 };

@@ -45,7 +45,9 @@ static struct proto_goal goal_of(unsigned n_vms)
 		.chunk_url = xstrdup("http://10.71.0.1:8080"),
 		.image_key = xstrdup(digest)};
 
-	vec_push(&goal.images, ((struct proto_image){xstrdup("mpi"), 3, xstrdup(digest)}));
+	vec_push(&goal.images, ((struct proto_image){
+				       .name = xstrdup("mpi"), .revision = 3, .digest = xstrdup(digest)}));
+	vec_push(&goal.images.at[0].peers, xstrdup("http://10.71.0.12:8081"));
 	for (unsigned i = 1; i <= n_vms; i++)
 		vec_push(&goal.vms, vm_of(i));
 	return goal;
