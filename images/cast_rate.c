@@ -3,9 +3,9 @@
  *
  * A sender that listens to its worst receiver is held up by one bad cable; one that listens to
  * nobody floods ports that are slower than its own. So the loss that counts is that of the receiver
- * at nine tenths of the way from best to worst. When it is beyond what chance explains, the rate is
- * cut to what that receiver got; afterwards it grows again in equal steps, quickly to where loss
- * began and slowly beyond.
+ * at nine tenths of the way from best to worst. When it is beyond what chance explains, twice in a
+ * row (a hiccup of the machine is none of our business), the rate is cut to what that receiver got;
+ * afterwards it grows again, slowly first where the loss began, then in larger and larger steps.
  *
  * Loss by chance (a bad cable run, interference) does not depend on the rate. It shows when a cut
  * did not help: then the rate is put back and that much loss is borne from now on. Repair of a few
@@ -18,17 +18,18 @@
 
 #include <stdlib.h>
 
-#define BY_CHANCE 0.04	  /* loss that is never taken for a sign */
-#define MARGIN 0.98	  /* of what got through */
-#define CUT_MOST 0.25	  /* one step never goes below this share */
-#define FLOOR 0.01	  /* of the cap */
-#define STEP 0.02	  /* of the cap, towards the ceiling */
-#define STEP_BEYOND 0.002 /* and past it */
-#define SAME 0.7	  /* this share of the loss still there: the cut was no use */
+#define BY_CHANCE 0.04	 /* loss that is never taken for a sign */
+#define MARGIN 0.98	 /* of what got through */
+#define CUT_MOST 0.25	 /* one step never goes below this share */
+#define FLOOR 0.01	 /* of the cap */
+#define STEP_FIRST 0.002 /* of the cap: the first growth after a cut */
+#define STEP_LAST 0.04	 /* and the largest, each twice the one before */
+#define SAME 0.7	 /* this share of the loss still there: the cut was no use */
 
 void cast_rate_init(struct cast_rate *rate, double cap)
 {
-	*rate = (struct cast_rate){.cap = cap, .rate = cap, .ceiling = cap, .tolerance = BY_CHANCE};
+	*rate = (struct cast_rate){
+		.cap = cap, .rate = cap, .tolerance = BY_CHANCE, .step = STEP_LAST};
 }
 
 static int double_cmp(const void *a, const void *b)
@@ -50,17 +51,16 @@ static bool cut(struct cast_rate *rate, double loss)
 	rate->rate *= share < CUT_MOST ? CUT_MOST : share;
 	if (rate->rate < floor)
 		rate->rate = floor;
-	rate->ceiling = rate->rate;
+	rate->step = STEP_FIRST;
 	return true;
 }
 
 static void grow(struct cast_rate *rate)
 {
-	rate->rate += rate->cap * (rate->rate < rate->ceiling ? STEP : STEP_BEYOND);
+	rate->rate += rate->cap * rate->step;
 	if (rate->rate > rate->cap)
 		rate->rate = rate->cap;
-	if (rate->rate > rate->ceiling)
-		rate->ceiling = rate->rate;
+	rate->step = rate->step * 2 > STEP_LAST ? STEP_LAST : rate->step * 2;
 }
 
 bool cast_rate_step(struct cast_rate *rate, double *loss, size_t n)
@@ -76,12 +76,14 @@ bool cast_rate_step(struct cast_rate *rate, double *loss, size_t n)
 		if (worst > BY_CHANCE && worst >= rate->cause * SAME) {
 			rate->tolerance = worst * 1.5 > 0.5 ? 0.5 : worst * 1.5;
 			rate->rate = rate->before;
-			rate->ceiling = rate->cap;
 			return true;
 		}
 	}
-	if (worst > rate->tolerance)
-		return cut(rate, worst);
+	if (worst > rate->tolerance) {
+		rate->doubt = !rate->doubt;
+		return !rate->doubt && cut(rate, worst);
+	}
+	rate->doubt = false;
 	if (worst <= rate->tolerance / 2 || rate->tolerance > BY_CHANCE)
 		grow(rate);
 	return false;

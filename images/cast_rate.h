@@ -10,10 +10,11 @@
 /* Rates are bits per second of Ethernet frames. */
 struct cast_rate {
 	double cap, rate;
-	double ceiling;	      /* what got through when last too much was sent; cap: never was */
 	double tolerance;     /* a loss up to here says nothing about the rate */
 	double before, cause; /* the rate before the last cut, and the loss that led to it */
 	bool trial;	      /* was that cut any use? */
+	bool doubt;	      /* too much was lost in the last step too */
+	double step;	      /* the next growth, a share of the cap */
 };
 
 void cast_rate_init(struct cast_rate *rate, double cap);

@@ -15,7 +15,7 @@
 
 #include <sys/mman.h>
 
-enum { QUIET_MS = 3000 }; /* of a block that nothing comes for */
+enum { QUIET_MS = 20000 }; /* of a block that nothing comes for */
 
 /* ---- slots and blocks ---- */
 
@@ -256,7 +256,9 @@ static void plan_piece_done(struct receiver *receiver, struct recv_block *block)
 {
 	if (block->n_present < block->layout.sources)
 		return;
-	recv_plan_piece(receiver, block);
+	/* Another sending of the same piece may have been faster. */
+	if (recv_plan_lacks(receiver, &block->what.ranges[0]))
+		recv_plan_piece(receiver, block);
 	recv_block_close(receiver, block, true);
 }
 
@@ -433,13 +435,34 @@ static void rebuilt(
 		plan_piece_done(receiver, block);
 }
 
+void recv_chunk_needless(struct receiver *receiver, uint32_t at)
+{
+	for (unsigned b = 0; b < RECV_BLOCKS; b++) {
+		struct recv_block *block = &receiver->blocks[b];
+
+		if (!block->open || !block->laid || block->closing)
+			continue;
+		for (unsigned c = 0; c < block->layout.n; c++) {
+			if (block->layout.at[c] != at || block->state[c] != CHUNK_AWAITED)
+				continue;
+			block->state[c] = CHUNK_NEEDLESS;
+			block->sparse = true;
+			if (--block->awaited == 0)
+				recv_block_close(receiver, block, true);
+			break;
+		}
+	}
+}
+
 static void chunk_done(
 	struct receiver *receiver, struct recv_block *block, const struct recv_order *order)
 {
 	block->state[order->index] = CHUNK_DONE;
 	block->awaited--;
-	if (order->result == 0)
+	if (order->result == 0) {
+		recv_chunk_needless(receiver, block->layout.at[order->index]);
 		return;
+	}
 	recv_got(receiver, block->layout.at[order->index], false);
 	receiver->fresh_needs = true;
 	if (order->result == -EBADMSG)

@@ -130,6 +130,8 @@ void recv_packet(
 void recv_blocks_lay(struct receiver *receiver);
 /* Is there anything that an open block may still bring? */
 bool recv_blocks_busy(const struct receiver *receiver);
+/* A chunk is in place: blocks need not bring it any more. */
+void recv_chunk_needless(struct receiver *receiver, uint32_t at);
 /* Now and then: tries again what had no room, gives up what was quiet for long. */
 void recv_blocks_tick(struct receiver *receiver);
 /* A chunk or group came back from the second thread. */

@@ -70,8 +70,10 @@ static bool entry_held(const struct receiver *receiver, uint32_t at)
 void recv_plan_look(struct receiver *receiver)
 {
 	for (uint32_t i = 0; i < receiver->plan.n && receiver->n_needed > 0; i++)
-		if (!cast_bit(receiver->got, i) && entry_held(receiver, i))
+		if (!cast_bit(receiver->got, i) && entry_held(receiver, i)) {
 			recv_got(receiver, i, true);
+			recv_chunk_needless(receiver, i);
+		}
 }
 
 static void entries_index(struct receiver *receiver)

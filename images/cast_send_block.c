@@ -26,7 +26,7 @@ enum {
 	ROUND_PAUSE_MS = 12, /* after the spread: so long most answers are on their way */
 	ROUND_AGAIN_MS = 50,
 	VAIN_ROUNDS = 5,
-	LACKS_SHARE = 4, /* of a group: more than one in so many is far behind */
+	REPAIR_LEAST = 12, /* packets of a group that are repaired for anybody */
 };
 
 /* ---- opening and closing ---- */
@@ -253,26 +253,89 @@ static void need_set(struct send_member *member, const struct send_block *block,
 		member->has_plan = true;
 }
 
-/* False: too much for a repair. */
-static bool lacks_set(struct send_block *block, const struct cast_report *report)
+/* The targets rise to what a member's report asks for. */
+static void lacks_apply(struct send_block *block, size_t member)
 {
-	const uint8_t *before = block->before[report->round];
+	const uint8_t *before = block->before[block->answered[member] - 1];
 
 	for (unsigned g = 0; g < block->layout.groups; g++) {
-		unsigned size = cast_group_size(block->layout.sources, block->layout.groups, g);
-
-		if (report->lacks[g] > size / LACKS_SHARE + 2)
-			return false;
-	}
-	for (unsigned g = 0; g < block->layout.groups; g++) {
-		unsigned target = before[g] + report->lacks[g];
+		unsigned target = before[g] + block->lacks[member][g];
 
 		if (target > FEC_PARITIES_MAX)
 			target = FEC_PARITIES_MAX;
-		if (report->lacks[g] > 0 && target > block->target[g])
+		if (block->lacks[member][g] > 0 && target > block->target[g])
 			block->target[g] = (uint8_t)target;
 	}
-	return true;
+}
+
+static unsigned most_repaired(const struct sender *sender)
+{
+	return sender->usual * 2 < REPAIR_LEAST ? REPAIR_LEAST : sender->usual * 2;
+}
+
+static void lacks_take(struct sender *sender, struct send_block *block, size_t member,
+	const struct cast_report *report)
+{
+	unsigned worst = 0;
+
+	for (unsigned g = 0; g < block->layout.groups; g++)
+		worst = report->lacks[g] > worst ? report->lacks[g] : worst;
+	memcpy(block->lacks[member], report->lacks, sizeof(report->lacks));
+	if (report->round == 0)
+		block->worst[member] = (uint8_t)worst;
+	block->answer[member] = ANSWER_LACKS;
+	if (worst > most_repaired(sender))
+		block->answer[member] = ANSWER_MUCH;
+	else
+		lacks_apply(block, member);
+}
+
+static int byte_cmp(const void *a, const void *b)
+{
+	return *(const uint8_t *)a - *(const uint8_t *)b;
+}
+
+/* The reports of a round are in. What the middle receiver lacks is usual, and twice that is
+ * repaired; who lacks more has been away, and would make all others wait for what it alone needs:
+ * it is helped when there is nothing else to send. */
+static void judge_much(struct sender *sender, struct send_block *block)
+{
+	uint8_t worst[CAST_RECEIVERS];
+	size_t n = 0;
+
+	for (size_t i = 0; i < sender->n_members && block->rounds == 1; i++)
+		if (block->answered[i])
+			worst[n++] = block->worst[i];
+	if (n > 0) {
+		qsort(worst, n, 1, byte_cmp);
+		sender->usual = worst[(n - 1) / 2];
+	}
+	for (size_t i = 0; i < sender->n_members; i++) {
+		unsigned most = 0;
+
+		if (block->answer[i] != ANSWER_MUCH)
+			continue;
+		for (unsigned g = 0; g < block->layout.groups; g++)
+			most = block->lacks[i][g] > most ? block->lacks[i][g] : most;
+		if (most > most_repaired(sender))
+			continue;
+		block->answer[i] = ANSWER_LACKS;
+		lacks_apply(block, i);
+	}
+}
+
+bool send_block_relent(struct sender *sender, struct send_block *block)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < sender->n_members && block->open; i++) {
+		if (block->answer[i] != ANSWER_MUCH || !send_member_active(&sender->members[i]))
+			continue;
+		block->answer[i] = ANSWER_LACKS;
+		lacks_apply(block, i);
+		any = true;
+	}
+	return any;
 }
 
 void send_block_report(struct sender *sender, size_t member, const struct cast_report *report)
@@ -295,7 +358,7 @@ void send_block_report(struct sender *sender, size_t member, const struct cast_r
 		need_set(&sender->members[member], block, report);
 		block->answer[member] = ANSWER_SETTLED;
 	} else if (block->answer[member] != ANSWER_SETTLED) {
-		block->answer[member] = lacks_set(block, report) ? ANSWER_LACKS : ANSWER_SETTLED;
+		lacks_take(sender, block, member, report);
 	}
 }
 
@@ -308,13 +371,16 @@ static void ask(struct sender *sender, struct send_block *block)
 	send_block_frame(sender, block, block->rounds++);
 }
 
-/* How many have not settled, and how many of these did not answer the last round. */
-static unsigned unsettled(
-	const struct sender *sender, const struct send_block *block, unsigned *ret_silent)
-{
-	unsigned n = 0;
+struct left {
+	unsigned open;	 /* have not settled */
+	unsigned silent; /* of these, did not answer the last round */
+	unsigned much;	 /* wait until there is nothing else to send */
+};
 
-	*ret_silent = 0;
+static struct left left_of(const struct sender *sender, const struct send_block *block)
+{
+	struct left left = {0};
+
 	for (size_t i = 0; i < sender->n_members; i++) {
 		const struct send_member *member = &sender->members[i];
 
@@ -322,17 +388,21 @@ static unsigned unsettled(
 			(!member->has_plan && !block->what.of_plan) ||
 			block->answer[i] == ANSWER_SETTLED)
 			continue;
-		n++;
-		*ret_silent += block->answered[i] < block->rounds;
+		if (block->answer[i] == ANSWER_MUCH && block->judged == block->rounds) {
+			left.much++;
+			continue;
+		}
+		left.open++;
+		left.silent += block->answered[i] < block->rounds;
 	}
-	return n;
+	return left;
 }
 
 int64_t send_block_tick(struct sender *sender, struct send_block *block)
 {
 	int64_t since = sender->now_ms - block->asked_ms;
 	int64_t pause = ROUND_PAUSE_MS + (int64_t)send_spread_ms(sender), wait;
-	unsigned silent;
+	struct left left;
 
 	if (block->next < block->layout.sources || send_block_lacks(block))
 		return INT64_MAX;
@@ -340,13 +410,21 @@ int64_t send_block_tick(struct sender *sender, struct send_block *block)
 		ask(sender, block);
 		return pause;
 	}
-	if (unsettled(sender, block, &silent) == 0 || block->vain >= VAIN_ROUNDS ||
-		block->rounds == SEND_ROUNDS) {
-		send_block_close(sender, block);
+	left = left_of(sender, block);
+	if (block->judged < block->rounds && (since >= pause || left.silent == 0)) {
+		block->judged = block->rounds;
+		judge_much(sender, block);
+		if (send_block_lacks(block))
+			return INT64_MAX;
+		left = left_of(sender, block);
+	}
+	if (left.open == 0 || block->vain >= VAIN_ROUNDS || block->rounds == SEND_ROUNDS) {
+		if (left.much == 0 || block->rounds == SEND_ROUNDS)
+			send_block_close(sender, block);
 		return INT64_MAX;
 	}
 	/* All answered and were helped: the next round. Some did not: they are given a while. */
-	wait = silent == 0 ? 0 : block->repaired ? pause : ROUND_AGAIN_MS + pause;
+	wait = left.silent == 0 ? 0 : block->repaired ? pause : ROUND_AGAIN_MS + pause;
 	if (since >= wait)
 		ask(sender, block);
 	return pause;

@@ -18,7 +18,11 @@
 #include "images/trace.h"
 #include "lib/file.h"
 
-enum { URGENT_BYTES = 2 << 20 };
+enum {
+	URGENT_BYTES = 2 << 20,
+	PLAN_VAIN_MAX =
+		5, /* each time nobody new came, the next sending of the plan waits twice as long */
+};
 
 static int stored_len(const struct sha256 *digest, uint32_t *ret_len, void *arg)
 {
@@ -173,13 +177,15 @@ bool send_image_plan(struct sender *sender, struct send_image *image, struct sen
 	uint32_t left;
 
 	if (image->plan_cursor == image->plan_len) {
-		double pause_ms =
-			SEND_PLAN_PAUSE_MS + 2 * 8e3 * image->plan_len / sender->rate.rate;
+		double own_ms = 8e3 * image->plan_len / sender->rate.rate;
+		double pause_ms = (SEND_PLAN_PAUSE_MS + 2 * own_ms) * (1 << image->plan_vain);
 
 		if ((double)(sender->now_ms - image->plan_sent_ms) < pause_ms ||
 			!plan_missed(sender, image))
 			return false;
 		image->plan_cursor = 0;
+		if (image->plan_vain < PLAN_VAIN_MAX)
+			image->plan_vain++;
 	}
 	left = image->plan_len - image->plan_cursor;
 	if (left > CAST_BLOCK_BYTES)

@@ -14,7 +14,7 @@
 #include "images/cast_send.h"
 
 enum {
-	SEND_BLOCKS = 6,	 /* open at once */
+	SEND_BLOCKS = 8,	 /* open at once */
 	SEND_ROUNDS = 24,	 /* of one block */
 	SEND_BURST = 44,	 /* frames in one system call: 64 KiB */
 	SEND_PLAN_PAUSE_MS = 25, /* between two sendings of a plan, and twice its own time */
@@ -40,6 +40,7 @@ struct send_image {
 	uint32_t cursor;
 	uint32_t plan_cursor; /* next byte of the plan to send; plan_len: all sent */
 	int64_t plan_sent_ms;
+	unsigned plan_vain; /* times it was sent since somebody came */
 };
 
 /* One receiver of one image. */
@@ -65,7 +66,8 @@ struct send_member {
 	unsigned strikes; /* steps in a row in which it was hopeless */
 };
 
-enum answer { ANSWER_NONE, ANSWER_LACKS, ANSWER_SETTLED };
+/* MUCH: more than others lately, so it has to be seen what the others say before all pay for it. */
+enum answer { ANSWER_NONE, ANSWER_LACKS, ANSWER_MUCH, ANSWER_SETTLED };
 
 /* Chunks on their way. */
 struct send_block {
@@ -82,12 +84,16 @@ struct send_block {
 	uint16_t group;	 /* where the next parity is looked for */
 	uint8_t sent[CAST_GROUPS], target[CAST_GROUPS]; /* parities */
 	uint8_t before[SEND_ROUNDS][CAST_GROUPS];	/* `sent` when a round was asked for */
+	uint8_t judged;					/* round whose reports were weighed */
 	uint8_t rounds;					/* asked for so far */
 	unsigned vain;					/* rounds in a row without any news */
 	bool news;					/* since the last round */
 	bool repaired;					/* something was sent since */
 	int64_t asked_ms;
-	uint8_t answer[CAST_RECEIVERS];	  /* enum answer */
+	uint8_t answer[CAST_RECEIVERS]; /* enum answer */
+	uint8_t lacks[CAST_RECEIVERS]
+		     [CAST_GROUPS];	  /* the latest report, when ANSWER_LACKS or _MUCH */
+	uint8_t worst[CAST_RECEIVERS];	  /* the largest of these in the first round */
 	uint8_t answered[CAST_RECEIVERS]; /* last round, plus one */
 };
 
@@ -110,6 +116,8 @@ struct sender {
 	unsigned n_spare;
 	struct cast_rate rate;
 	int64_t rate_ms;
+	uint8_t usual; /* what the worst group of the middle receiver lacked of the last block */
+	unsigned n_measured; /* losses since the last step of the rate */
 	uint64_t bytes;
 	int64_t now_ms;
 	uint8_t *burst; /* SEND_BURST frames, for parities */
@@ -143,6 +151,8 @@ int send_block_sources(
 	struct sender *sender, struct send_block *block, unsigned max, const uint8_t **ret_frames);
 int send_block_parities(
 	struct sender *sender, struct send_block *block, unsigned max, const uint8_t **ret_frames);
+/* Helps those who lack much more than the others: there is nothing else to do. True: some. */
+bool send_block_relent(struct sender *sender, struct send_block *block);
 bool send_block_lacks(const struct send_block *block);
 void send_block_report(struct sender *sender, size_t member, const struct cast_report *report);
 /* Asks, asks again, or closes. Returns when it wants to be called again, in ms. */

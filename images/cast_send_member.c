@@ -110,6 +110,7 @@ static void member_begin(struct sender *sender, struct send_member *member,
 		.heard_ms = sender->now_ms};
 	snprintf(member->name, sizeof(member->name), "%s", hello->name);
 	need_all(member);
+	image->plan_vain = 0;
 	sender->n_active++;
 	sender->ever_joined = sender->lanes_changed = true;
 	for (unsigned b = 0; b < SEND_BLOCKS; b++)
@@ -376,11 +377,13 @@ void send_members_tick(struct sender *sender)
 		n_fresh += fresh[i];
 	}
 	n = losses(sender, true, all);
-	if (n_fresh == 0 || n * 2 < sender->n_active)
-		return;
 	for (size_t i = 0; i < sender->n_members; i++)
 		if (fresh[i])
 			member_judge(sender, &sender->members[i], all, n);
+	sender->n_measured += n_fresh;
+	if (n_fresh == 0 || n * 2 < sender->n_active || sender->n_measured * 2 < n)
+		return;
+	sender->n_measured = 0;
 	n = losses(sender, false, all);
 	if (cast_rate_step(&sender->rate, all, n))
 		windows_restart(sender);

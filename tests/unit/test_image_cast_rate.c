@@ -70,6 +70,7 @@ static void the_rate_comes_back(void **state)
 
 	(void)state;
 	cast_rate_init(&rate, 100e6);
+	assert_false(cast_rate_step(&rate, &half, 1)); /* once is a hiccup */
 	assert_true(cast_rate_step(&rate, &half, 1));
 	assert_true(rate.rate < 50e6);
 	for (int i = 0; i < 2000; i++)
