@@ -19,10 +19,11 @@ enum { BODY_MAX = 256 };
 
 struct body {
 	uint64_t revision;
-	bool has_revision;
+	bool has_revision, again;
 };
 
-static const struct json_field revision_required[] = {
+static const struct json_field publish_fields[] = {
+	FIELD(struct body, again, JSON_KIND_BOOL, false),
 	{.name = "revision",
 		.kind = JSON_KIND_UINT,
 		.offset = offsetof(struct body, revision),
@@ -32,7 +33,7 @@ static const struct json_field revision_required[] = {
 		.max = INT32_MAX},
 };
 
-static const struct json_field revision_optional[] = {
+static const struct json_field rollback_fields[] = {
 	{.name = "revision",
 		.kind = JSON_KIND_UINT,
 		.offset = offsetof(struct body, revision),
@@ -59,12 +60,13 @@ static int answer_published(
 static int publish_post(
 	const struct api_request *request, struct api_answer *ret_answer, struct error **err)
 {
+	struct store *store = request->controller->store;
+	const char *name = request->params[0];
 	struct body body = {0};
-	int r = json_read(
-		request->body, revision_required, ARRAY_LEN(revision_required), &body, err);
+	int r = json_read(request->body, publish_fields, ARRAY_LEN(publish_fields), &body, err);
 	if (r >= 0)
-		r = store_image_publish(
-			request->controller->store, request->params[0], body.revision, err);
+		r = body.again ? store_image_publish_again(store, name, body.revision, err)
+			       : store_image_publish(store, name, body.revision, err);
 	return r < 0 ? r : answer_published(request, ret_answer, err);
 }
 
@@ -72,8 +74,7 @@ static int rollback_post(
 	const struct api_request *request, struct api_answer *ret_answer, struct error **err)
 {
 	struct body body = {0};
-	int r = json_read(
-		request->body, revision_optional, ARRAY_LEN(revision_optional), &body, err);
+	int r = json_read(request->body, rollback_fields, ARRAY_LEN(rollback_fields), &body, err);
 	if (r >= 0)
 		r = store_image_rollback(
 			request->controller->store, request->params[0], body.revision, err);

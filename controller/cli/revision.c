@@ -77,6 +77,8 @@ static int post_revision(struct cli *cli, const char *word, json_t **ret_answer,
 			return e;
 		json_object_set_new(body, "revision", json_integer((json_int_t)revision));
 	}
+	if (cli_value(cli, "again"))
+		json_object_set_new(body, "again", json_true());
 	return client_call(cli->client, "POST", path, body, ret_answer, err);
 }
 

@@ -4,7 +4,8 @@
  * A row is an act, not a state: going back to an older revision is one more row with a higher
  * number. Rows are never removed, so the number of a name only grows, also when all its images were
  * deleted and others imported. It is at least the time in seconds: after a database had to be put
- * back from a backup, the next number is still above those that hosts have seen since.
+ * back from a backup, the next number is still above those that hosts have seen since; what is
+ * published already gets such a number by being published again.
  *
  * What is signed for a host carries the newest number of the name, whichever revision it is for. So
  * a cluster keeps its revision when another is published, and its hosts can still fetch it under
@@ -79,8 +80,8 @@ static int add_act(
 		"image %s revision %d is published", image->name, (int)image->revision);
 }
 
-int store_image_publish(
-	struct store *store, const char *name, uint64_t revision, struct error **err)
+static int publish(
+	struct store *store, const char *name, uint64_t revision, bool again, struct error **err)
 {
 	struct image image = {0};
 	struct act last = {0};
@@ -90,10 +91,22 @@ int store_image_publish(
 	r = store_image_get(store, name, revision, &image, err);
 	if (r >= 0)
 		r = newest_act(store, name, &last, err);
-	if (r >= 0 && image.state != IMAGE_PUBLISHED)
+	if (r >= 0 && (again || image.state != IMAGE_PUBLISHED))
 		r = add_act(store, &image, &last, err);
 	image_done(&image);
 	return store_end(store, r, err);
+}
+
+int store_image_publish(
+	struct store *store, const char *name, uint64_t revision, struct error **err)
+{
+	return publish(store, name, revision, false, err);
+}
+
+int store_image_publish_again(
+	struct store *store, const char *name, uint64_t revision, struct error **err)
+{
+	return publish(store, name, revision, true, err);
 }
 
 /* The newest revision below `below` that was published once and is still there. */

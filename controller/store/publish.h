@@ -20,6 +20,11 @@ int store_image_published(
 int store_image_publish(
 	struct store *store, const char *name, uint64_t revision, struct error **err);
 
+/* The same, but with a new number also when it is the published one: for hosts that have seen a
+ * higher one, of a database that was lost. */
+int store_image_publish_again(
+	struct store *store, const char *name, uint64_t revision, struct error **err);
+
 /* Publishes an older revision again: `revision`, or (0) the newest below the published one that was
  * published before. -EINVAL: it is not older; -ENOENT: there is none. */
 int store_image_rollback(

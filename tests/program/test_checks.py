@@ -181,6 +181,14 @@ def test_a_lost_manifest_is_said(controller, data):
     assert "no chunk was removed" in refused.stderr
 
 
+def test_an_import_that_is_not_published(controller, data, tmp_path):
+    (tmp_path / "disk.raw").write_bytes(data)
+    words = "image", "import", "mpi", tmp_path / "disk.raw", "--on-server"
+    assert of_json(controller, *words, "--no-publish")["state"] == "draft"
+    assert of_json(controller, *words)["state"] == "published"
+    assert [(i["revision"], i["state"]) for i in of_json(controller, "image", "list")["items"]] == [(2, "published"), (1, "draft")]
+
+
 def test_publish_and_rollback_by_the_cli(controller, data):
     add_revision(controller, data=data)
     add_revision(controller, data=data[:CHUNK], draft=True)
@@ -192,4 +200,7 @@ def test_publish_and_rollback_by_the_cli(controller, data):
     assert of_json(controller, "image", "rollback", "mpi")["revision"] == 1
     cli(controller, "image", "rollback", "mpi", expect=NOT_FOUND)
     cli(controller, "image", "rollback", "mpi", 2, expect=USAGE)
+    sequence = of_json(controller, "image", "publish", "mpi", 1)["publication"]["sequence"]
+    assert of_json(controller, "image", "publish", "mpi", 1)["publication"]["sequence"] == sequence
+    assert of_json(controller, "image", "publish", "mpi", 1, "--again")["publication"]["sequence"] > sequence
     assert controller.ok("GET", "/lab").json["image_key"] in cli(controller, "lab", "show").stdout
