@@ -38,6 +38,15 @@ def test_host_has_no_driver_for_a_disk():
         assert [f for f in modules if DISK_DRIVERS.search("/" + f)] == []
 
 
+def test_the_drivers_of_disks_are_an_image_of_their_own():
+    """Only a lab that lends a partition has it fetched; nothing that could be plugged in is in it."""
+    files = run("unsquashfs", "-l", "-d", "", str(HOST / "disks.squashfs")).stdout.split("\n")
+    names = {f.rpartition("/")[2] for f in files if f.endswith(".ko")}
+    assert {"ahci.ko", "nvme.ko", "virtio_blk.ko", "sd_mod.ko", "ext4.ko"} <= names
+    assert not {n for n in names if "usb" in n or n in ("uas.ko", "dm-mod.ko", "md-mod.ko", "nbd.ko")}
+    assert [f for f in files if f and not f.startswith("/lib")] == []
+
+
 def test_host_is_small_and_is_what_its_digest_says():
     image = HOST / "host.squashfs"
     assert image.stat().st_size <= 160 << 20
@@ -53,19 +62,25 @@ def test_host_holds_no_secret_and_no_login():
 
 
 class Server:
-    """Serves one file as /image; everything else is not found. Counts what was asked for."""
+    """Serves one file as /image; everything else is not found. Counts what was asked for, and from which byte. `cuts`:
+    the connection breaks off after so many bytes, the first time, the second time and so on."""
 
-    def __init__(self, content: bytes):
-        asked = self.asked = []
+    def __init__(self, content: bytes, cuts: tuple = ()):
+        asked, ranges, left = [], [], list(cuts)
+        self.asked, self.ranges = asked, ranges
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):  # noqa: N802 (the library's name)
                 asked.append(self.path)
-                self.send_response(200 if self.path == "/image" else 404)
-                body = content if self.path == "/image" else b""
+                begin = int((self.headers["Range"] or "bytes=0-")[6:].partition("-")[0])
+                ranges.append(begin)
+                self.send_response((206 if self.headers["Range"] else 200) if self.path == "/image" else 404)
+                body = content[begin:] if self.path == "/image" else b""
                 self.send_header("Content-Length", str(len(body)))
+                if self.headers["Range"]:
+                    self.send_header("Content-Range", f"bytes {begin}-{len(content) - 1}/{len(content)}")
                 self.end_headers()
-                self.wfile.write(body)
+                self.wfile.write(body[:left.pop(0)] if left else body)
 
             def log_message(self, *_words):
                 pass
@@ -104,6 +119,23 @@ def test_a_root_image_with_another_digest_is_never_started():
                            f"nightclass.root.sha256={'0' * 64}")
     assert "wrong SHA-256" in console and "FAILED: no root image" in console and "starting the host" not in console
     assert len(server.asked) >= 2  # it tried again before it gave up
+
+
+def test_a_broken_transfer_goes_on_where_it_stopped():
+    content = b"hsqs" + bytes(range(256)) * 8192
+    with Server(content, cuts=(700000, 300000)) as server:
+        console = start_pc(f"{bootif()} nightclass.patience=90 nightclass.root=http://10.0.2.2:{server.port}/image "
+                           f"nightclass.root.sha256={hashlib.sha256(content).hexdigest()}")
+    assert server.ranges == [0, 700000, 1000000], "no byte was asked for twice"
+    assert "starting the host" in console, "and what was put together has the digest"
+
+
+def test_disk_drivers_with_another_digest_are_not_used():
+    with Server(b"hsqs" + bytes(4092)) as server:
+        url = f"http://10.0.2.2:{server.port}/image"
+        console = start_pc(f"{bootif()} nightclass.root={url} nightclass.root.sha256={'0' * 64} nightclass.scratch=night "
+                           f"nightclass.disks={url} nightclass.disks.sha256={'1' * 64}")
+    assert "no disk drivers from" in console and "fetching http" in console, "it goes on without them"
 
 
 def test_a_missing_root_image_is_told_on_the_screen():
