@@ -88,7 +88,7 @@ $(B)/nightclass-download: $(call obj,images/nightclass-download.c) $(foreach a,i
 	$(Q)$(call link,libsystemd jansson gnutls libcurl)
 $(B)/nightclass-hostd: $(call obj,boot/hostd/nightclass-hostd.c) $(foreach a,hostd images lib,$(call archive,$(a)))
 	$(call say,LINK,$@)
-	$(Q)$(call link,libsystemd jansson gnutls libcurl libzstd libsodium libarchive libvirt libvirt-qemu)
+	$(Q)$(call link,libsystemd jansson gnutls libcurl libzstd libsodium libarchive libvirt libvirt-qemu libmicrohttpd)
 $(B)/nightclass-guest: $(call obj,guest-agent/nightclass-guest.c) $(foreach a,guest lib,$(call archive,$(a)))
 	$(call say,LINK,$@)
 	$(Q)$(call link,jansson)
@@ -193,7 +193,7 @@ $(B)/bench/blast: tests/bench/blast.c
 $(B)/bench/host: $(call obj,tests/bench/host.c) $(foreach a,images lib,$(call archive,$(a)))
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(call link,libsystemd jansson gnutls libcurl libzstd libsodium)
+	$(Q)$(call link,libsystemd jansson gnutls libcurl libzstd libsodium libmicrohttpd)
 bench-images:
 	@.ci/setup build demo bench
 	@$(MAKE) --no-print-directory -s -j$(JOBS) all $(addprefix $(B)/bench/,blast host) $(IMG)/mpi-lean/disk.raw \

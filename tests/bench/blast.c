@@ -25,7 +25,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PAYLOAD = 1464, HEADER = 8, DATAGRAM = PAYLOAD + HEADER, FRAME = 1514, BURST = 8, MANY = 64 };
+enum {
+	PAYLOAD = 1464,
+	HEADER = 8,
+	DATAGRAM = PAYLOAD + HEADER,
+	FRAME = 1514,
+	BURST = 8,
+	MANY = 64
+};
 
 static int fail(const char *what)
 {
@@ -52,8 +59,8 @@ static int sender(int fd, const struct sockaddr_in *to, uint64_t bytes, double m
 		return fail("UDP_SEGMENT");
 	for (uint64_t i = 0; i < count;) {
 		uint64_t due = begin + (uint64_t)((double)i * frame_ns), n = 0;
-		struct timespec t = { .tv_sec = (time_t)(due / 1000000000),
-			.tv_nsec = (long)(due % 1000000000) };
+		struct timespec t = {
+			.tv_sec = (time_t)(due / 1000000000), .tv_nsec = (long)(due % 1000000000)};
 
 		clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
 		for (; n < BURST && i < count; n++, i++)
@@ -68,13 +75,13 @@ static int sink(int fd, uint64_t bytes)
 {
 	static char in[MANY][DATAGRAM];
 	struct iovec parts[MANY];
-	struct mmsghdr messages[MANY] = { 0 };
+	struct mmsghdr messages[MANY] = {0};
 	uint64_t count = (bytes + PAYLOAD - 1) / PAYLOAD, seen = 0;
-	struct timeval wait = { .tv_sec = 3 };
+	struct timeval wait = {.tv_sec = 3};
 
 	for (size_t i = 0; i < MANY; i++) {
-		parts[i] = (struct iovec){ in[i], DATAGRAM };
-		messages[i].msg_hdr = (struct msghdr){ .msg_iov = &parts[i], .msg_iovlen = 1 };
+		parts[i] = (struct iovec){in[i], DATAGRAM};
+		messages[i].msg_hdr = (struct msghdr){.msg_iov = &parts[i], .msg_iovlen = 1};
 	}
 	puts("ready");
 	fflush(stdout);
@@ -90,7 +97,7 @@ static int sink(int fd, uint64_t bytes)
 
 			memcpy(&number, in[i], sizeof(number));
 			if (number == count - 1)
-				wait = (struct timeval){ .tv_usec = 500000 };
+				wait = (struct timeval){.tv_usec = 500000};
 		}
 		seen += n > 0 ? (uint64_t)n : 0;
 		if (n > 0 && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait)) < 0)
@@ -103,15 +110,15 @@ static int sink(int fd, uint64_t bytes)
 int main(int argc, char **argv)
 {
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), four_mib = 4 << 20, on = 1;
-	struct sockaddr_in at = { .sin_family = AF_INET };
+	struct sockaddr_in at = {.sin_family = AF_INET};
 
 	if (argc < 6 || inet_pton(AF_INET, argv[2], &at.sin_addr) != 1) {
 		fputs("usage: blast send|sink ADDRESS PORT IF BYTES [MBIT]\n", stderr);
 		return 2;
 	}
 	at.sin_port = htons((uint16_t)atoi(argv[3]));
-	struct ip_mreqn group = { .imr_multiaddr = at.sin_addr,
-		.imr_ifindex = (int)if_nametoindex(argv[4]) };
+	struct ip_mreqn group = {
+		.imr_multiaddr = at.sin_addr, .imr_ifindex = (int)if_nametoindex(argv[4])};
 	if (argc > 6) {
 		if (setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &group, sizeof(group)) < 0)
 			return fail("IP_MULTICAST_IF");

@@ -69,6 +69,14 @@ class Ours(Tool):
         (folder / "conf").write_text(CHUNKS.format(folder=folder, store=self.store, port=HTTP))
         run.server("nginx", "-c", folder / "conf", "-e", "stderr").wait_listens("tcp", HTTP)
 
+    def bits(self, run) -> int:
+        return round(run.lab.mbit * 1e6)
+
+    def root(self, run):
+        """The chain's first, on the server."""
+        run.server(self.build / "unit/test_image_chain", "root", self.store, CHAIN, self.bits(run),
+                   stdin=subprocess.PIPE).wait_says(b"ready")
+
     def serve(self, run):
         self.chunks(run)
 
@@ -90,18 +98,27 @@ class Ours(Tool):
 
 class Cast(Ours):
     name = "ours"
-    what = "nightclass-cast with a cap at the port's rate, peers and HTTP as its fall-backs"
+    what = "nightclass-cast with a cap at the port's rate; the PCs take the cast, else the chain, else peers and HTTP"
     packages = ("nginx-light",)
-    options: tuple[str, ...] = ()
+    program = "bench/host"
+    polled = True  # a PC goes on serving its peers
+
+    def missing(self):
+        return super().missing() or ("" if (self.build / "nightclass-cast").exists() else f"no {self.build}/nightclass-cast")
 
     def serve(self, run):
         self.chunks(run)
-        run.server(self.build / self.program, "send", "--store", self.store, "--interface", ADDRESS, "--group", GROUP,
-                   "--port", PORT, "--rate", round(self.mbit * 1e6), self.digest(run.image)).wait_listens("udp", PORT)
+        if not run.scenario.multicast:
+            self.root(run)
+        run.server(self.build / "nightclass-cast", "send", "--store", self.store, "--interface", ADDRESS, "--group", GROUP,
+                   "--port", PORT, "--rate", self.bits(run), self.digest(run.image)).wait_listens("udp", PORT)
 
     def receive(self, run, i):
-        return run.client(i, self.build / self.program, "receive", "--server", ADDRESS, "--port", PORT, "--name",
-                          run.lab.host(i), "--dir", self.held(run, i), self.digest(run.image))
+        return run.client(i, self.build / self.program, "bring", ADDRESS, run.lab.host(i), self.digest(run.image),
+                          self.held(run, i), self.bits(run), stdin=subprocess.PIPE)
+
+    def has(self, run, i, process):
+        return b"whole\n" in process.log.read_bytes()
 
 
 class Chain(Ours):
@@ -111,10 +128,7 @@ class Chain(Ours):
     polled = True  # a node goes on serving
 
     def serve(self, run):
-        run.server(self.build / self.program, "root", self.store, CHAIN, self.bits(run), stdin=subprocess.PIPE).wait_says(b"ready")
-
-    def bits(self, run) -> int:
-        return round(run.lab.mbit * 1e6)
+        self.root(run)
 
     def receive(self, run, i):
         before = [f"{run.lab.address(i - 1)}:{CHAIN}"] if i else []
