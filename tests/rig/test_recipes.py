@@ -236,7 +236,7 @@ def test_missing_tools_and_agent_are_told(tmp_path, guest):
 
 def test_too_small_a_disk_is_told_before_the_work(small_disk, guest):
     done = build("desktop-class", small_disk / "out", guest)
-    assert done.returncode == 1 and "needs 2000 MiB of room" in done.stderr and "MiB are free there" in done.stderr
+    assert done.returncode == 1 and "needs 2500 MiB of room" in done.stderr and "MiB are free there" in done.stderr
     assert not list((small_disk / "out").iterdir())
 
 
