@@ -10,7 +10,7 @@
  */
 #include "images/disk_io.h"
 
-enum { BLOCK = 4096, TELL_EVERY = 8 << 20 };
+enum { BLOCK = 4096, TELL_EVERY = 8 << 20, TELL_CALLS = 1024 };
 
 int disk_read(int fd, uint64_t at, void *bytes, size_t len, const char *what, struct error **err)
 {
@@ -99,9 +99,11 @@ int disk_out_tell(struct disk_out *out, uint64_t done, uint64_t total, struct er
 {
 	int r;
 
-	if (!out->progress || (done < out->said + TELL_EVERY && done != total && done != 0))
+	if (!out->progress || (done < out->said + TELL_EVERY && done != total && done != 0 &&
+				      ++out->untold < TELL_CALLS))
 		return 0;
 	out->said = done;
+	out->untold = 0;
 	r = out->progress(done, total, out->arg);
 	return r < 0 ? error_make(err, r, "nobody waits for it any more") : 0;
 }

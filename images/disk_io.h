@@ -20,6 +20,7 @@ struct disk_out {
 	disk_progress_fn *progress;  /* or NULL */
 	void *arg;
 	uint64_t said;
+	unsigned untold; /* calls of disk_out_tell since then */
 };
 
 /* For a new, empty file `fd` made of `input` bytes: holds at most `size` bytes of disk, and of
@@ -31,7 +32,7 @@ void disk_out_init(struct disk_out *out, int fd, uint64_t size, uint64_t input);
  * beyond the size, -E2BIG beyond the ratio. */
 int disk_out_write(
 	struct disk_out *out, uint64_t at, const void *bytes, size_t len, struct error **err);
-/* Tells the progress, seldom. */
+/* Tells the progress: each few MiB, or after a thousand calls that brought none. */
 int disk_out_tell(struct disk_out *out, uint64_t done, uint64_t total, struct error **err);
 /* Gives the file its length. */
 int disk_out_end(struct disk_out *out, uint64_t length, struct error **err);

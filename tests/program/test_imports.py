@@ -50,6 +50,16 @@ def test_an_image_from_a_url(importing):
     assert not list((importing.state / "incoming").iterdir()), "the download was used up"
 
 
+@pytest.mark.parametrize("body, sha256, reason", [(None, None, "100 times"), (b"x" * 512, "ab" * 32, "another SHA-256"),
+                                                  (b"odd", None, "multiple of 512")])
+def test_a_url_that_brings_harm_leaves_nothing(importing, body, sha256, reason):
+    with Web(body or bomb()) as web:
+        asked = {"name": "evil", "url": web.url(), **({"sha256": sha256} if sha256 else {})}
+        failed = ended(importing, importing("POST", "/images", asked))
+    assert failed["state"] == "failed" and reason in failed["reason"], failed
+    assert files_of(importing) == [] and importing.process.poll() is None
+
+
 def test_a_private_url_is_refused_unless_listed(make_controller):
     controller = make_controller()
     with Web() as web:
@@ -115,7 +125,7 @@ def test_a_chunk_that_a_power_cut_spoilt_is_not_relied_on(importing, tmp_path):
 def bomb() -> bytes:
     import zlib
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    return b"".join(packer.compress(b"\x01" * (16 * MIB)) for _ in range(16)) + packer.flush()
+    return b"".join(packer.compress(b"\x01" * (16 * MIB)) for _ in range(6)) + packer.flush()
 
 
 def flat_vmdk() -> bytes:
