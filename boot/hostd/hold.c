@@ -13,6 +13,7 @@
 #include "images/fetch.h"
 #include "images/manifest.h"
 #include "lib/file.h"
+#include "lib/log.h"
 
 void held_image_done(struct held_image *image)
 {
@@ -57,6 +58,12 @@ int hold_open(
 	return 0;
 }
 
+static void note_peer(const char *text, void *arg)
+{
+	(void)arg;
+	log_warning("image: %s", text);
+}
+
 static void note_progress(uint64_t have, uint64_t total, void *arg)
 {
 	struct hold_progress *progress = arg;
@@ -69,14 +76,19 @@ int hold_fetch(const char *image_dir, const char *url, const char *digest,
 {
 	if (!url)
 		return error_make(err, -EINVAL, "the goal names no source of images");
-	const struct fetch job = {
+	struct fetch job = {
 		.base = url,
 		.digest = digest,
 		.dir = image_dir,
 		.cancel = &progress->cancel,
 		.progress = note_progress,
+		.note = note_peer,
 		.arg = progress,
 	};
+	if (progress->peers) {
+		job.peers = (const char *const *)progress->peers->at;
+		job.n_peers = progress->peers->n;
+	}
 	struct fetch_result result = {0};
 	int r = fetch_image(&job, &result, err);
 	if (r == 0)

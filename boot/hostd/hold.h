@@ -23,6 +23,8 @@ void held_image_done(struct held_image *image);
 struct hold_progress {
 	_Atomic uint64_t have, total;
 	atomic_bool cancel;
+	/* Set before the fetch, not changed in it. */
+	const struct strings *peers; /* "http://10.71.0.12:8081": asked first; NULL: none */
 };
 
 /* Fetches the image from `url` ("http://10.71.0.1:8080"), going on where a former try ended. 0: it

@@ -26,6 +26,7 @@
 #include "boot/hostd/report.h"
 #include "boot/hostd/seen.h"
 #include "boot/hostd/settle.h"
+#include "boot/hostd/sharing.h"
 #include "lib/clock.h"
 #include "lib/file.h"
 
@@ -50,6 +51,7 @@ struct hostd {
 
 	struct host_seen seen;
 	struct lister *lister;
+	struct sharing *sharing; /* from when it is known where images lie */
 	struct guestlinks guests;
 	struct link *link;
 	char *told, *shown; /* signature of the last report, text on the screen */
@@ -419,6 +421,8 @@ static void begin(struct hostd *h)
 
 static void begin_when_settled(struct hostd *h)
 {
+	if (!h->sharing && !h->scratch_pending && !h->stopping)
+		h->sharing = sharing_start(h->place.image_dir, h->options->peer_port);
 	if (h->enrolled && !h->scratch_pending && !h->stopping)
 		begin(h);
 }
@@ -556,6 +560,7 @@ void hostd_free(struct hostd *h)
 		return;
 	link_free(h->link);
 	lister_free(h->lister);
+	sharing_stop(h->sharing);
 	host_seen_done(&h->seen);
 	keep_done(&h->keep);
 	facts_done(&h->facts);

@@ -2,7 +2,8 @@
 /* nightclass-hostd: the agent on a PC that is a hypervisor host for the night.
  *
  * Options, log, loop, host, run, and the reverse. Foreground only; the init of the host image
- * starts it again when it ends. It listens on nothing: it asks the controller, it is not asked.
+ * starts it again when it ends. It asks the controller, it is not asked; only neighbours that want
+ * chunks of images may call (sharing.c).
  */
 #include <getopt.h>
 #include <sys/stat.h>

@@ -15,9 +15,10 @@ struct work {
 	char *subject;
 	const struct vm_place *place;
 	struct proto_vm vm; /* MAKE */
-	char *url;	    /* FETCH, with key, name and revision of the image */
+	char *url;	    /* FETCH, with key, name, revision and peers of the image */
 	char *key, *name;
 	uint64_t revision;
+	struct strings peers;
 	struct hold_progress *progress;
 	work_fn *fn;
 	void *arg;
@@ -36,8 +37,11 @@ static int fetch(struct work *w)
 		.digest = w->subject,
 		.revision = w->revision};
 	int r = publication_check(&wanted, &w->err);
-	return r < 0 ? r
-		     : hold_fetch(w->place->image_dir, w->url, w->subject, w->progress, &w->err);
+	w->progress->peers = &w->peers;
+	if (r == 0)
+		r = hold_fetch(w->place->image_dir, w->url, w->subject, w->progress, &w->err);
+	w->progress->peers = NULL;
+	return r;
 }
 
 static void run(void *arg)
@@ -85,6 +89,7 @@ static void done(void *arg)
 	free(w->url);
 	free(w->key);
 	free(w->name);
+	strings_done(&w->peers);
 	error_free(w->err);
 	free(w);
 }
@@ -106,6 +111,8 @@ static void copy_image(struct work *w, const struct proto_goal *goal)
 			continue;
 		w->name = xstrdup(image->name);
 		w->revision = image->revision;
+		vec_each (char *, peer, &image->peers)
+			vec_push(&w->peers, xstrdup(*peer));
 	}
 }
 

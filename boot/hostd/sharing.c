@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The only doors of a host: two ports on which neighbours ask for chunks of images.
+ *
+ * They are opened when it is known where images lie (a scratch partition may still be coming), and
+ * closed last. Both only read, and serve nothing but chunks and manifests named by a digest; what
+ * they may be asked and by how many is bounded in images/serve.c and images/chain_serve.c. A host
+ * without them works as well, its neighbours only ask elsewhere, so trouble here is a line in the
+ * log and no more.
+ */
+#include "boot/hostd/sharing.h"
+
+#include "images/chain.h"
+#include "images/serve.h"
+#include "lib/log.h"
+
+struct sharing {
+	struct serve *serve;
+	struct chain_server *chain;
+};
+
+struct sharing *sharing_start(const char *image_dir, uint16_t port)
+{
+	const struct serve_options http = {.port = port, .held = image_dir};
+	const struct chain_serve chain = {.port = (uint16_t)(port + 1), .held = image_dir};
+	struct sharing *sharing = xnew(struct sharing);
+	auto_error struct error *err = NULL, *chain_err = NULL;
+	int r;
+	if (port == 0)
+		return sharing;
+	r = serve_start(&http, &sharing->serve, &err);
+	if (r < 0)
+		log_warning("peers: %s", error_text(err, r));
+	r = chain_server_start(&chain, &sharing->chain, &chain_err);
+	if (r < 0)
+		log_warning("peers: %s", error_text(chain_err, r));
+	return sharing;
+}
+
+void sharing_stop(struct sharing *sharing)
+{
+	if (!sharing)
+		return;
+	chain_server_stop(sharing->chain);
+	serve_stop(sharing->serve);
+	free(sharing);
+}
+
+struct chain_server *sharing_chain(const struct sharing *sharing)
+{
+	return sharing ? sharing->chain : NULL;
+}

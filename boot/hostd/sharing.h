@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What this host holds, for its neighbours: chunks by HTTP and the peer chain. */
+#ifndef HOSTD_SHARING_H
+#define HOSTD_SHARING_H
+
+#include <stdint.h>
+
+struct chain_server;
+struct sharing;
+
+/* Listens on `port` (HTTP) and the one after it (chain), in threads of its own; 0: on nothing. A
+ * listener that cannot be had is logged, and the host goes on without it. */
+struct sharing *sharing_start(const char *image_dir, uint16_t port);
+void sharing_stop(struct sharing *sharing); /* NULL is fine */
+/* For chain_receive, so that what comes in goes on; NULL: there is none. */
+struct chain_server *sharing_chain(const struct sharing *sharing);
+
+#endif
