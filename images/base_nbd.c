@@ -2,7 +2,8 @@
 /* nightclass-base: the plugin by which nbdkit serves the disk of an image that is still on its way
  * (images/base_reader.c), read-only, to the VMs of one host:
  *
- *   nbdkit -U SOCKET nightclass-base.so dir=DIR digest=DIGEST url=BASE [url=BASE...]
+ *   nbdkit -f -U SOCKET nightclass-base.so dir=DIR digest=DIGEST url=BASE [url=BASE...]
+ * [parent=PID]
  *
  * nbdkit speaks the protocol and brings the threads; here is only what stands between it and the
  * reader. There is no write call, so nbdkit itself tells every client that the disk is read-only.
@@ -10,10 +11,14 @@
  * never changes, which is what multi-conn asks.
  *
  * The server must not need anything but the folder and the network: it is started again when it
- * dies, and QEMU's own reconnecting hides that from the guest.
+ * dies, and QEMU's own reconnecting hides that from the guest. A sudden death, that is: a server
+ * that is asked to end answers what comes meanwhile with an error, and a guest would believe it. So
+ * with its parent it dies by SIGKILL, which nbdkit's own --exit-with-parent does not do.
  */
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
+#include <signal.h>
+#include <sys/prctl.h>
 
 #include "images/base_reader.h"
 #include "lib/str.h"
@@ -23,6 +28,7 @@
 static char *dir, *digest, *urls[BASE_URLS_MAX + 1];
 static size_t n_urls;
 static uint64_t patience_ms = BASE_PATIENCE_MS, deadline_ms = BASE_DEADLINE_MS;
+static uint64_t parent;
 static struct base_reader *base;
 
 static int set_text(char **to, const char *key, const char *value)
@@ -39,7 +45,7 @@ static int set_number(uint64_t *to, const char *key, const char *value)
 {
 	if (uint_parse(value, 0, 24 * 3600 * 1000, to) == 0)
 		return 0;
-	nbdkit_error("%s=%s is no number of milliseconds", key, value);
+	nbdkit_error("%s=%s is no number", key, value);
 	return -1;
 }
 
@@ -57,6 +63,8 @@ static int on_config(const char *key, const char *value)
 		return set_number(&patience_ms, key, value);
 	if (strcmp(key, "deadline-ms") == 0)
 		return set_number(&deadline_ms, key, value);
+	if (strcmp(key, "parent") == 0)
+		return set_number(&parent, key, value);
 	nbdkit_error("%s=%s is not known here", key, value);
 	return -1;
 }
@@ -84,6 +92,15 @@ static int on_get_ready(void)
 	if (r == 0)
 		return 0;
 	nbdkit_error("%s", error_text(err, r));
+	return -1;
+}
+
+static int on_after_fork(void)
+{
+	if (!parent || (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == (pid_t)parent))
+		return 0;
+	nbdkit_error(
+		"process %llu, whose child this should be, has ended", (unsigned long long)parent);
 	return -1;
 }
 
@@ -156,6 +173,7 @@ static struct nbdkit_plugin plugin = {
 	.config = on_config,
 	.config_complete = on_config_complete,
 	.get_ready = on_get_ready,
+	.after_fork = on_after_fork,
 	.open = on_open,
 	.get_size = on_get_size,
 	.pread = on_pread,

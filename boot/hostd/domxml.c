@@ -7,9 +7,11 @@
  * image that asks for one (the word nightclass.screen on its kernel line). The screen is VNC on a
  * socket in libvirt's own folder: a PC listens on nothing for it. The machine is the oldest and
  * smallest one that knows ACPI (needed for shutdown) and direct kernel boot. The
- * disks use cache=unsafe: they live in this host's memory and do not outlive the night anyway. The
- * chain of images is written out, so that libvirt need not open files to find it. What stands in
- * the text comes from strict parsers or from our own options; it is escaped nevertheless.
+ * disks use cache=unsafe: they live in this host's memory and do not outlive the night anyway. What
+ * is behind it may be a server (base.c): when that dies, QEMU halts the VM instead of telling the
+ * guest of a broken disk, and vm_libvirt.c sets it going again. The chain of images is written out,
+ * so that libvirt need not open files to find it. What stands in the text comes from strict parsers
+ * or from our own options; it is escaped nevertheless.
  */
 #include "boot/hostd/domxml.h"
 
@@ -61,15 +63,29 @@ static void os(struct buf *b, const struct domxml *d)
 	buf_adds(b, "  </os>\n");
 }
 
+/* The read-only disk behind the overlay. */
+static void base(struct buf *b, const struct domxml *d)
+{
+	if (!d->base_socket) {
+		buf_adds(b, "      <backingStore type='file'>\n        <format type='raw'/>\n");
+		wrap(b, "        <source file='", d->base, "'/>\n");
+	} else {
+		buf_adds(b, "      <backingStore type='network'>\n        <format type='raw'/>\n"
+			    "        <source protocol='nbd'>\n");
+		wrap(b, "          <host transport='unix' socket='", d->base_socket,
+			"'/>\n        </source>\n");
+	}
+	buf_adds(b, "        <backingStore/>\n      </backingStore>\n");
+}
+
 static void disks(struct buf *b, const struct domxml *d)
 {
 	buf_adds(b, "    <disk type='file' device='disk'>\n"
-		    "      <driver name='qemu' type='qcow2' cache='unsafe' discard='unmap'/>\n");
+		    "      <driver name='qemu' type='qcow2' cache='unsafe' discard='unmap'");
+	buf_adds(b, d->base_socket ? " rerror_policy='stop'/>\n" : "/>\n");
 	wrap(b, "      <source file='", d->disk, "'/>\n");
-	buf_adds(b, "      <backingStore type='file'>\n        <format type='raw'/>\n");
-	wrap(b, "        <source file='", d->base, "'/>\n");
-	buf_adds(b, "        <backingStore/>\n      </backingStore>\n"
-		    "      <target dev='vda' bus='virtio'/>\n    </disk>\n"
+	base(b, d);
+	buf_adds(b, "      <target dev='vda' bus='virtio'/>\n    </disk>\n"
 		    "    <disk type='file' device='disk'>\n"
 		    "      <driver name='qemu' type='raw' cache='unsafe'/>\n");
 	wrap(b, "      <source file='", d->seed, "'/>\n");

@@ -18,6 +18,7 @@ struct domxml {
 	uint64_t mtu; /* 0: the bridge's */
 	const char *bridge;
 	const char *disk, *base;	       /* qcow2 overlay and the raw file behind it */
+	const char *base_socket;	       /* or the server of that disk; NULL: the file */
 	const char *seed;		       /* ISO 9660, label cidata */
 	const char *kernel, *initrd, *cmdline; /* NULL: the disk boots itself */
 	const char *channel;		       /* unix socket of the guest's ready line */

@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The images of this host: a thin layer over images/fetch, which does the work and owns the
- * folder's form.
+/* The images of this host: a thin layer over images/held, which owns the folder's form, and
+ * images/fetch, which fills it.
  *
- * An image is named by the digest of its manifest and nothing else; what is not complete there
- * cannot be opened here, so no VM ever starts on a half image. A fetch that failed or was called
- * off leaves what it verified for the next try. Images are held in the host's memory: one that
- * nothing needs any more is removed as a whole.
+ * An image is named by the digest of its manifest and nothing else. First comes what a VM needs to
+ * start; from then on VMs read the disk through a server that brings what they miss, while the rest
+ * comes behind. A fetch that failed or was called off leaves what it verified for the next try.
+ *
+ * Images are held in the host's memory. One that does not fit beside the VMs is held in part: what
+ * was not read for longest goes and is brought again. One that nothing needs any more is removed as
+ * a whole.
  */
 #include "boot/hostd/hold.h"
 
 #include <dirent.h>
+#include <sys/stat.h>
 #include "images/fetch.h"
+#include "images/held.h"
 #include "images/manifest.h"
 #include "lib/file.h"
-#include "lib/log.h"
 
 void held_image_done(struct held_image *image)
 {
@@ -34,12 +38,21 @@ static char *path_if_there(const char *dir, const char *digest, const char *file
 	return NULL;
 }
 
+static bool can_start(const struct held *held)
+{
+	return held_has_part(held, PART_KERNEL) && held_has_part(held, PART_INITRD);
+}
+
 int hold_open(
 	const char *image_dir, const char *digest, struct held_image *ret_image, struct error **err)
 {
-	if (!fetch_is_complete(image_dir, digest))
-		return error_make(err, -ENOENT, "image %.12s is not whole on this host", digest);
+	auto_held struct held *held = NULL;
+	bool whole = fetch_is_complete(image_dir, digest);
+	if (!whole && (held_open(image_dir, digest, &held, NULL) < 0 || !can_start(held)))
+		return error_make(
+			err, -ENOENT, "image %.12s is not far enough on this host", digest);
 	struct held_image image = {
+		.whole = whole,
 		.disk = fetch_path(image_dir, digest, "disk.raw"),
 		.kernel = path_if_there(image_dir, digest, "kernel"),
 		.initrd = path_if_there(image_dir, digest, "initrd"),
@@ -58,17 +71,57 @@ int hold_open(
 	return 0;
 }
 
-static void note_peer(const char *text, void *arg)
-{
-	(void)arg;
-	log_warning("image: %s", text);
-}
-
 static void note_progress(uint64_t have, uint64_t total, void *arg)
 {
 	struct hold_progress *progress = arg;
 	progress->have = have;
 	progress->total = total;
+}
+
+enum { RESERVE_MIB = 512, ROOM_MIN_MIB = 256 };
+
+uint64_t hold_room(uint64_t memory_mib, const struct proto_goal *goal)
+{
+	uint64_t taken = memory_mib / 8 > RESERVE_MIB ? memory_mib / 8 : RESERVE_MIB;
+	if (goal)
+		vec_each (struct proto_vm, vm, &goal->vms)
+			taken += vm->memory_mib;
+	uint64_t left = memory_mib > taken ? memory_mib - taken : 0;
+	return (left > ROOM_MIN_MIB ? left : ROOM_MIN_MIB) << 20;
+}
+
+struct hold_progress *hold_progress_new(uint64_t room, struct loop *loop, loop_fn *poke, void *arg)
+{
+	struct hold_progress *progress = xnew(struct hold_progress);
+	progress->room = room;
+	progress->loop = loop;
+	progress->poke = poke;
+	progress->arg = arg;
+	return progress;
+}
+
+/* Kernel and initrd are here: QEMU may read them, and VMs may start. */
+static int started(const char *image_dir, const char *digest, struct hold_progress *progress,
+	struct error **err)
+{
+	static const char *const files[] = {"kernel", "initrd"};
+	auto_held struct held *held = NULL;
+	int r = held_open(image_dir, digest, &held, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+		auto_free char *path = fetch_path(image_dir, digest, files[i]);
+		if (chmod(path, 0444) < 0 && errno != ENOENT)
+			return error_make(err, -errno, "%s: %s", path, strerror(errno));
+	}
+	if (!fetch_is_complete(image_dir, digest)) {
+		progress->limited = progress->room && progress->room < held_total(held);
+		held_set_limit(held, progress->limited ? progress->room : 0);
+	}
+	progress->startable = true;
+	if (progress->loop)
+		loop_post(progress->loop, progress->poke, progress->arg);
+	return 0;
 }
 
 int hold_fetch(const char *image_dir, const char *url, const char *digest,
@@ -80,18 +133,19 @@ int hold_fetch(const char *image_dir, const char *url, const char *digest,
 		.base = url,
 		.digest = digest,
 		.dir = image_dir,
+		.start_only = true,
 		.cancel = &progress->cancel,
 		.progress = note_progress,
-		.note = note_peer,
 		.arg = progress,
 	};
-	if (progress->peers) {
-		job.peers = (const char *const *)progress->peers->at;
-		job.n_peers = progress->peers->n;
-	}
 	struct fetch_result result = {0};
 	int r = fetch_image(&job, &result, err);
 	if (r == 0)
+		r = started(image_dir, digest, progress, err);
+	job.start_only = false;
+	if (r == 0)
+		r = fetch_image(&job, &result, err);
+	if (r == 0 && !progress->limited)
 		note_progress(result.total, result.total, progress);
 	return r;
 }

@@ -6,14 +6,18 @@
 #include <stdatomic.h>
 #include "boot/hostd/reconcile.h"
 #include "lib/error.h"
+#include "lib/loop.h"
 
-/* A whole, verified image as files. */
+/* A verified image as files. Kernel, initrd and command line are whole; the disk only if `whole`,
+ * else it has to be read through the image's disk server (base.h). */
 struct held_image {
+	bool whole;
 	char *disk, *kernel, *initrd; /* paths; kernel and initrd NULL when the image has none */
 	char *cmdline;
 };
 
-/* The parts of image `digest` below image_dir. -ENOENT while it is not whole. */
+/* The parts of image `digest` below image_dir. -ENOENT while too little of it is here to start a
+ * VM. */
 int hold_open(const char *image_dir, const char *digest, struct held_image *ret_image,
 	struct error **err);
 void held_image_done(struct held_image *image);
@@ -23,12 +27,22 @@ void held_image_done(struct held_image *image);
 struct hold_progress {
 	_Atomic uint64_t have, total;
 	atomic_bool cancel;
+	atomic_bool startable; /* a VM could start, if its disk is served while it comes */
+	atomic_bool limited;   /* there is room for a part of the image only */
 	/* Set before the fetch, not changed in it. */
-	const struct strings *peers; /* "http://10.71.0.12:8081": asked first; NULL: none */
+	uint64_t room;	   /* bytes of data that may be held of it; 0: as many as it has */
+	struct loop *loop; /* `poke` is posted there when `startable` is set; NULL: never */
+	loop_fn *poke;
+	void *arg;
 };
+struct hold_progress *hold_progress_new(
+	uint64_t room, struct loop *loop, loop_fn *poke, void *arg); /* freed by free() */
+/* The room for an image, in bytes, beside the VMs of the goal (NULL: none) on a host with
+ * `memory_mib`. Pure. */
+uint64_t hold_room(uint64_t memory_mib, const struct proto_goal *goal);
 
 /* Fetches the image from `url` ("http://10.71.0.1:8080"), going on where a former try ended. 0: it
- * is whole. Blocks; for worker threads. */
+ * is whole, or (`limited`) all is here that may be. Blocks; for worker threads. */
 int hold_fetch(const char *image_dir, const char *url, const char *digest,
 	struct hold_progress *progress, struct error **err);
 /* Removes it. Blocks. */

@@ -15,6 +15,7 @@
 #include "boot/hostd/hostd.h"
 
 #include "boot/hostd/backoff.h"
+#include "boot/hostd/base.h"
 #include "boot/hostd/console.h"
 #include "boot/hostd/domxml.h"
 #include "boot/hostd/facts.h"
@@ -26,7 +27,7 @@
 #include "boot/hostd/report.h"
 #include "boot/hostd/seen.h"
 #include "boot/hostd/settle.h"
-#include "boot/hostd/sharing.h"
+#include "boot/hostd/trace.h"
 #include "lib/clock.h"
 #include "lib/file.h"
 
@@ -51,7 +52,7 @@ struct hostd {
 
 	struct host_seen seen;
 	struct lister *lister;
-	struct sharing *sharing; /* from when it is known where images lie */
+	struct bases *bases;
 	struct guestlinks guests;
 	struct link *link;
 	char *told, *shown; /* signature of the last report, text on the screen */
@@ -178,6 +179,8 @@ static void guest_spoke(const char *id, const struct guest_line *line, void *arg
 	int r = vm_note_ready(h->place.vm_dir, id, ready_ms, &err);
 	if (r < 0)
 		log_warning("VM %s: %s", id, error_text(err, r));
+	if (vm && bases_first_ready(h->bases, vm->image))
+		trace_send(h->loop, &h->identity, h->place.image_dir, vm->image);
 	tell(h);
 }
 
@@ -228,6 +231,7 @@ static void step_ended(const struct work_end *end, void *arg)
 	struct hostd *h = arg;
 	struct image_track *image = image_track_find(&h->seen, end->subject);
 	if (image && image->progress) {
+		bases_note(h->bases, image);
 		image->have = image->progress->have;
 		image->total = image->progress->total;
 		free(TAKE_PTR(image->progress));
@@ -245,14 +249,30 @@ static void step_ended(const struct work_end *end, void *arg)
 	rethink(h);
 }
 
+static void something_due(void *arg);
+
+static struct hold_progress *new_progress(struct hostd *h)
+{
+	bool in_memory = h->bases && h->place.image_dir == h->options->image_dir;
+	uint64_t room = in_memory ? hold_room(h->facts.memory_mib, goal_of(h)) : 0;
+	return hold_progress_new(room, h->loop, something_due, h);
+}
+
 static void start_step(struct hostd *h, const struct step *step)
 {
 	struct hold_progress *progress = NULL;
 	seen_step_begun(&h->seen, step, goal_of(h));
 	lister_changed(h->lister);
 	if (step->kind == STEP_FETCH_IMAGE) {
-		progress = xnew(struct hold_progress);
+		progress = new_progress(h);
 		image_track_find(&h->seen, step->subject)->progress = progress;
+	}
+	if (step->kind == STEP_DROP_IMAGE)
+		bases_drop(h->bases, step->subject);
+	if (step->kind == STEP_MAKE_VM) {
+		const char *digest = goal_vm(goal_of(h), step->subject)->image;
+		if (!image_track_find(&h->seen, digest)->whole)
+			bases_serve(h->bases, h->place.image_dir, digest, h->keep.goal.chunk_url);
 	}
 	work_start(h->loop, &h->place, goal_of(h), step, progress, step_ended, h);
 }
@@ -334,6 +354,8 @@ static void rethink(struct hostd *h)
 	if (h->stopping || h->stage == HANDBACK_REBOOT)
 		return;
 	if (h->running || leaving(h)) {
+		bases_follow(h->bases, h->place.image_dir,
+			goal_of(h) ? h->keep.goal.chunk_url : NULL, &h->seen.images);
 		note_progress(h);
 		reconcile(goal_of(h), leaving(h), &h->seen, clock_mono_ms(), &steps, &due_ms);
 		vec_each (struct step, step, &steps)
@@ -421,8 +443,6 @@ static void begin(struct hostd *h)
 
 static void begin_when_settled(struct hostd *h)
 {
-	if (!h->sharing && !h->scratch_pending && !h->stopping)
-		h->sharing = sharing_start(h->place.image_dir, h->options->peer_port);
 	if (h->enrolled && !h->scratch_pending && !h->stopping)
 		begin(h);
 }
@@ -524,6 +544,7 @@ int hostd_new(struct loop *loop, const struct hostd_options *options,
 	h->lease_timer = loop_timer_new(loop, lease_ended, h);
 	h->due_timer = loop_timer_new(loop, something_due, h);
 	loop_timer_at(h->lease_timer, leaving(h) ? -1 : h->keep.deadline_ms);
+	h->bases = bases_new(loop, options->base_plugin, options->vm_dir);
 	h->lister = lister_new(loop, &h->place, listed, h);
 	h->scratch_pending = options->scratch != NULL;
 	if (h->scratch_pending)
@@ -541,6 +562,7 @@ void hostd_stop(struct hostd *h)
 	h->stopping = true;
 	link_stop(h->link);
 	lister_stop(h->lister);
+	bases_stop(h->bases);
 	vec_each (struct image_track, image, &h->seen.images)
 		if (image->progress)
 			image->progress->cancel = true;
@@ -558,9 +580,9 @@ void hostd_free(struct hostd *h)
 {
 	if (!h)
 		return;
+	bases_free(h->bases);
 	link_free(h->link);
 	lister_free(h->lister);
-	sharing_stop(h->sharing);
 	host_seen_done(&h->seen);
 	keep_done(&h->keep);
 	facts_done(&h->facts);

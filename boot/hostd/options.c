@@ -19,16 +19,6 @@
 		.offset = offsetof(struct hostd_options, name), .help = (text)                     \
 	}
 
-/* A port with room for the next one, or 0. */
-static int set_peer_port(const char *value, void *out, struct error **err)
-{
-	uint64_t port = 0;
-	if (uint_parse(value, 0, UINT16_MAX - 1, &port) < 0)
-		return error_make(err, -EINVAL, "A port from 1 to 65534 is expected, or 0.");
-	*(uint16_t *)out = (uint16_t)port;
-	return 0;
-}
-
 static const struct conf_key keys[] = {
 	KEY(url, conf_set_string, "controller, https://HOST:PORT (kernel: nightclass.url)"),
 	KEY(ca, conf_set_string, "SHA-256 of its CA certificate (kernel: nightclass.ca)"),
@@ -40,7 +30,7 @@ static const struct conf_key keys[] = {
 	KEY(scratch_dir, conf_set_path, "where it is mounted"),
 	KEY(scratch_load, conf_set_path, "program that loads the drivers of disks"),
 	KEY(vm_dir, conf_set_path, "overlays and seed discs of the VMs"),
-	KEY(peer_port, set_peer_port, "for neighbours who want chunks, and the next one; none: 0"),
+	KEY(base_plugin, conf_set_path, "nbdkit plugin that serves disks while they come"),
 	KEY(libvirt_uri, conf_set_string, "local libvirt"),
 	KEY(bridge, conf_set_string, "bridge the VMs are on"),
 	KEY(console, conf_set_path, "terminal for the line to people"),
@@ -61,12 +51,12 @@ static void set_defaults(struct hostd_options *o)
 	o->vm_dir = xstrdup("/var/lib/nightclass/vm");
 	o->scratch_dir = xstrdup("/var/lib/nightclass/scratch");
 	o->scratch_load = xstrdup("/usr/lib/nightclass/load-disks");
+	o->base_plugin = xstrdup("/usr/lib/nightclass/nightclass-base.so");
 	o->libvirt_uri = xstrdup("qemu:///system");
 	o->bridge = xstrdup("br0");
 	o->console = xstrdup("/dev/tty1");
 	o->accel = xstrdup("probe");
 	o->log_level = xstrdup("info");
-	o->peer_port = 8081;
 	o->report_s = 10;
 	o->poll_s = 10;
 	o->first_goal_s = 900;

@@ -21,7 +21,7 @@ struct hostd_options {
 	char *scratch;	    /* label of the partition that keeps images; NULL: no disk is looked at */
 	char *scratch_dir;  /* where it is mounted */
 	char *scratch_load; /* program that loads the drivers of disks; NULL: none is needed */
-	uint16_t peer_port; /* where neighbours ask for chunks, and the one after it; 0: nowhere */
+	char *base_plugin; /* of the disk servers; not there: VMs wait for whole images */
 	char *libvirt_uri, *bridge;
 	char *console;	      /* where the line for people goes; empty: nowhere */
 	char *reboot_command; /* program run instead of reboot(2); NULL: reboot(2) */

@@ -99,7 +99,7 @@ static void wanted_vm(struct round *r, const struct proto_vm *vm, const struct v
 		return;
 	}
 	const struct image_track *image = image_track_find(r->seen, vm->image);
-	if (!image || !image->whole)
+	if (!image || !(image->whole || image->startable))
 		return;
 	if (track && (track->failures >= VM_TRIES || !due(r, track->retry_at_ms)))
 		return;
@@ -140,7 +140,7 @@ static bool image_wanted(const struct round *r, const char *digest)
 static void wanted_image(struct round *r, const char *digest)
 {
 	const struct image_track *track = image_track_find(r->seen, digest);
-	if (track && (track->whole || track->busy || !due(r, track->retry_at_ms)))
+	if (track && (track->whole || track->limited || track->busy || !due(r, track->retry_at_ms)))
 		return;
 	vec_each (struct step, step, r->steps)
 		if (step->kind == STEP_FETCH_IMAGE && strcmp(step->subject, digest) == 0)

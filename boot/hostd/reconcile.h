@@ -29,7 +29,9 @@ VEC_OF(vm_tracks, struct vm_track);
 /* What this host knows of one image. */
 struct image_track {
 	char *digest;
-	bool whole; /* every part present and verified */
+	bool whole;	/* every part present and verified */
+	bool startable; /* enough is here for a VM, which reads the rest as it comes */
+	bool limited;	/* all is here that may be: there is no room for the whole image */
 	bool busy;  /* being fetched or dropped */
 	unsigned failures;
 	int64_t retry_at_ms;

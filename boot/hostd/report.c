@@ -30,15 +30,20 @@ char *report_clip(const char *text)
 	return copy;
 }
 
+static bool can_start(const struct image_track *image)
+{
+	return image && (image->whole || image->startable);
+}
+
 static enum proto_vm_state waiting(const struct proto_vm *vm, const struct host_seen *seen,
 	char buffer[REASON_MAX], const char **ret_reason)
 {
 	const struct image_track *image = image_track_find(seen, vm->image);
 	*ret_reason = buffer;
-	if (image && !image->whole && image->failures > 0)
+	if (image && !can_start(image) && image->failures > 0)
 		snprintf(buffer, REASON_MAX, "its image is not here yet, last try: %s",
 			image->reason ? image->reason : "failed");
-	else if (!image || !image->whole)
+	else if (!can_start(image))
 		snprintf(buffer, REASON_MAX, "its image is being fetched");
 	else if (!seen->domains_known)
 		snprintf(buffer, REASON_MAX, "the host's libvirt does not answer");

@@ -119,7 +119,7 @@ static void image_ended(
 		track->retry_at_ms = now_ms + backoff_ms(track->failures, random);
 		set_reason(&track->reason, error_text(end->err, end->rc));
 	} else if (end->kind == STEP_FETCH_IMAGE) {
-		track->whole = true;
+		track->whole = !track->limited;
 		track->used = 0;
 		track->failures = 0;
 		set_reason(&track->reason, NULL);

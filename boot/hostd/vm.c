@@ -14,6 +14,7 @@
 #include <dirent.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include "boot/hostd/base.h"
 #include "boot/hostd/domxml.h"
 #include "boot/hostd/hold.h"
 #include "boot/hostd/seed.h"
@@ -27,6 +28,8 @@ void domains_seen_done(struct domains_seen *domains)
 		free(d->id);
 	vec_done(domains);
 }
+
+enum { BASE_WAIT_MS = 15000 };
 
 struct made {
 	char *uuid;
@@ -92,9 +95,15 @@ static int start_domain(const struct vm_place *place, const struct proto_vm *vm,
 {
 	auto_free char *channel = vm_channel_path(place->vm_dir, vm->id);
 	auto_free char *log = in_folder(place->vm_dir, vm->id, "console.log");
+	auto_free char *server = image->whole ? NULL : base_socket(place->vm_dir, vm->image);
 	if (strlen(channel) >= sizeof(((struct sockaddr_un *)0)->sun_path))
 		return error_make(err, -ENAMETOOLONG,
 			"the path of the guest's channel is too long: %s", channel);
+	if (server) {
+		int r = base_wait(server, BASE_WAIT_MS, err);
+		if (r < 0)
+			return r;
+	}
 	const struct domxml domain = {
 		.id = vm->id,
 		.uuid = uuid,
@@ -106,6 +115,7 @@ static int start_domain(const struct vm_place *place, const struct proto_vm *vm,
 		.bridge = place->bridge,
 		.disk = disk,
 		.base = image->disk,
+		.base_socket = server,
 		.seed = seed,
 		.kernel = image->kernel,
 		.initrd = image->initrd,

@@ -6,7 +6,8 @@
  * event loop for nothing but keep-alive: a libvirtd that hangs ends the call with an error after
  * about 20 s instead of holding a worker for ever. Only domains whose name carries our prefix are
  * listed; nothing else on the host is ever looked at or touched. Domains are transient
- * (virDomainCreateXML).
+ * (virDomainCreateXML). A VM that halted because its disk could not be read is set going again
+ * whenever it is listed: the disk server is started again when it dies (base.c).
  */
 #include "boot/hostd/vm.h"
 
@@ -90,12 +91,15 @@ static void backend_warm(const char *uri)
 static void add_domain(virDomainPtr domain, struct domains_seen *domains)
 {
 	const char *name = virDomainGetName(domain);
-	int state = VIR_DOMAIN_NOSTATE;
+	int state = VIR_DOMAIN_NOSTATE, reason = 0;
 	char uuid[VIR_UUID_STRING_BUFLEN];
 	if (!name || !str_starts(name, DOMAIN_PREFIX) || !name_ok(name + strlen(DOMAIN_PREFIX)) ||
 		virDomainGetUUIDString(domain, uuid) < 0 ||
-		virDomainGetState(domain, &state, NULL, 0) < 0)
+		virDomainGetState(domain, &state, &reason, 0) < 0)
 		return; /* foreign, or it ended this moment */
+	/* The read that failed is made anew; when it fails again, the VM halts again. */
+	if (state == VIR_DOMAIN_PAUSED && reason == VIR_DOMAIN_PAUSED_IOERROR)
+		virDomainResume(domain);
 	struct domain_seen *seen = vec_add(domains);
 	seen->id = xstrdup(name + strlen(DOMAIN_PREFIX));
 	snprintf(seen->uuid, sizeof(seen->uuid), "%s", uuid);

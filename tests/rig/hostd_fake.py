@@ -9,6 +9,7 @@ import pathlib
 import ssl
 import subprocess
 import threading
+import time
 import urllib.parse
 
 from tests.rig.wait import until
@@ -66,6 +67,8 @@ class Controller:
         self.goal: dict | None = None
         self.reports: list[dict] = []
         self.strangers = 0
+        self.traces: dict[str, list[int]] = {}
+        self.chunk_delay = 0.0  # seconds, before each answer
         self.changed = threading.Condition()
         self.servers: list[Server] = []
         self.tail = str  # what hostd said last, for a complaint
@@ -171,6 +174,13 @@ class Api(http.server.BaseHTTPRequestHandler):
         else:
             self.problem(404, "no such path")
 
+    def do_PUT(self):
+        c = self.server.controller
+        text = self.rfile.read(int(self.headers["Content-Length"])).decode("ascii")
+        assert self.path.startswith("/api/v1/host/traces/") and self.host()
+        c.traces[self.path.rsplit("/", 1)[1]] = [int(line) for line in text.splitlines()]
+        self.answer(204)
+
     def do_GET(self):
         c = self.server.controller
         url = urllib.parse.urlsplit(self.path)
@@ -197,6 +207,8 @@ class Chunks(http.server.BaseHTTPRequestHandler):
         kind, _, name = self.path.strip("/").partition("/")
         path = store / "chunks" / name[:2] / name if kind == "chunks" else store / "manifests" / name
         data = path.read_bytes() if name.isalnum() and path.exists() else None
+        if kind == "chunks" and self.server.controller.chunk_delay:
+            time.sleep(self.server.controller.chunk_delay)
         self.send_response(200 if data is not None else 404)
         self.send_header("Content-Length", str(len(data or b"")))
         self.end_headers()

@@ -72,6 +72,15 @@ static void test_screen(void **state)
 	}
 }
 
+static void test_disk_that_is_still_coming(void **state)
+{
+	struct domxml d = direct;
+	(void)state;
+	d.base_socket = "/vm/base-0123456789abcdef.sock";
+	auto_free char *xml = domxml_render(&d);
+	same_as_golden("lazy-tcg.xml", xml);
+}
+
 static void test_escaping(void **state)
 {
 	struct domxml d = direct;
@@ -86,6 +95,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_direct_boot),
 		cmocka_unit_test(test_disk_boot),
+		cmocka_unit_test(test_disk_that_is_still_coming),
 		cmocka_unit_test(test_screen),
 		cmocka_unit_test(test_escaping),
 	};

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* One nbdkit for each image that VMs read while it comes (images/base_nbd.c is its plugin).
+ *
+ * A server is a child of ours and ends with us, however we end: what is left by a hostd that died
+ * is a socket file, and by it the next one knows that VMs wait there. They do wait: QEMU connects
+ * again for minutes (domxml.c), and a guest sees a slow disk, not a broken one. So a server that
+ * dies is simply started again, with growing pauses when it dies at once.
+ *
+ * A server stays for as long as its image is held, also when the image has become whole: running
+ * VMs keep the road they began with, and it costs a few MiB. New VMs use the file.
+ *
+ * The socket can be connected by every user of this host, because QEMU is one of them; nobody else
+ * is on it. The umask is set for the moment of the start, on the loop thread.
+ */
+#include "boot/hostd/base.h"
+
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <poll.h>
+#include "boot/hostd/backoff.h"
+#include "boot/hostd/hold.h"
+#include "lib/clock.h"
+#include "lib/hash.h"
+#include "lib/log.h"
+#include "lib/spawn.h"
+#include "lib/vec.h"
+
+enum { LIVED_MS = 10000, LOOK_MS = 20 };
+
+struct base {
+	struct bases *bases;
+	char *digest, *image_dir, *url, *socket;
+	pid_t pid; /* 0: none runs */
+	sd_event_source *child;
+	struct loop_timer *again;
+	int64_t began_ms;
+	unsigned failures;
+	bool was_ready;
+};
+VEC_OF(base_list, struct base *);
+
+struct bases {
+	struct loop *loop;
+	char *plugin, *vm_dir;
+	struct base_list list;
+	bool stopped;
+};
+
+char *base_socket(const char *vm_dir, const char *digest)
+{
+	return xasprintf("%s/base-%.16s.sock", vm_dir, digest);
+}
+
+struct bases *bases_new(struct loop *loop, const char *plugin, const char *vm_dir)
+{
+	struct bases *bases;
+
+	if (access(plugin, R_OK) < 0)
+		return NULL;
+	bases = xnew(struct bases);
+	bases->loop = loop;
+	bases->plugin = xstrdup(plugin);
+	bases->vm_dir = xstrdup(vm_dir);
+	return bases;
+}
+
+static struct base *find(const struct bases *bases, const char *digest)
+{
+	if (bases)
+		vec_each (struct base *, base, &bases->list)
+			if (strcmp((*base)->digest, digest) == 0)
+				return *base;
+	return NULL;
+}
+
+static void start_later(struct base *base)
+{
+	auto_free char *hex = random_hex(4);
+	uint32_t random = (uint32_t)strtoul(hex, NULL, 16);
+
+	if (clock_mono_ms() - base->began_ms > LIVED_MS)
+		base->failures = 0;
+	loop_timer_at(base->again, base->failures++ == 0
+					   ? clock_mono_ms()
+					   : clock_mono_ms() + backoff_ms(base->failures, random));
+}
+
+static int ended(sd_event_source *source, const siginfo_t *info, void *arg)
+{
+	struct base *base = arg;
+
+	(void)source;
+	base->pid = 0;
+	base->child = sd_event_source_unref(base->child);
+	if (base->bases->stopped)
+		return 0;
+	log_warning("image %.12s: its disk server has ended (%s %d), it is started again",
+		base->digest, info->si_code == CLD_EXITED ? "code" : "signal", info->si_status);
+	start_later(base);
+	return 0;
+}
+
+static int spawn_server(struct base *base, struct error **err)
+{
+	auto_free char *dir = xasprintf("dir=%s", base->image_dir);
+	auto_free char *digest = xasprintf("digest=%s", base->digest);
+	auto_free char *url = xasprintf("url=%s", base->url);
+	auto_free char *parent = xasprintf("parent=%d", (int)getpid());
+	const char *const argv[] = {"nbdkit", "--foreground", "--unix", base->socket,
+		base->bases->plugin, dir, digest, url, parent, NULL};
+	mode_t mask;
+	int r;
+
+	if (unlink(base->socket) < 0 && errno != ENOENT)
+		return error_make(err, -errno, "%s: %s", base->socket, strerror(errno));
+	mask = umask(0);
+	r = spawn_start(argv, NULL, 0, NULL, &base->pid, err);
+	umask(mask);
+	return r;
+}
+
+static void start(void *arg)
+{
+	struct base *base = arg;
+	auto_error struct error *err = NULL;
+	int r;
+
+	if (base->bases->stopped || base->pid)
+		return;
+	base->began_ms = clock_mono_ms();
+	r = spawn_server(base, &err);
+	if (r == 0)
+		r = sd_event_add_child(loop_event(base->bases->loop), &base->child, base->pid,
+			WEXITED, ended, base);
+	if (r < 0) {
+		log_error("image %.12s: its disk server cannot start: %s", base->digest,
+			error_text(err, r));
+		start_later(base);
+	}
+}
+
+void bases_serve(struct bases *bases, const char *image_dir, const char *digest, const char *url)
+{
+	struct base *base;
+
+	if (!bases || bases->stopped || find(bases, digest))
+		return;
+	base = xnew(struct base);
+	base->bases = bases;
+	base->digest = xstrdup(digest);
+	base->image_dir = xstrdup(image_dir);
+	base->url = xstrdup(url);
+	base->socket = base_socket(bases->vm_dir, digest);
+	base->again = loop_timer_new(bases->loop, start, base);
+	vec_push(&bases->list, base);
+	log_info("image %.12s: its disk is served while it comes", digest);
+	start(base);
+}
+
+void bases_note(struct bases *bases, struct image_track *image)
+{
+	if (!bases || !image->progress)
+		return;
+	image->startable |= image->progress->startable;
+	image->limited = image->progress->limited;
+}
+
+void bases_follow(
+	struct bases *bases, const char *image_dir, const char *url, struct image_tracks *images)
+{
+	if (!bases)
+		return;
+	vec_each (struct image_track, image, images) {
+		auto_free char *path = base_socket(bases->vm_dir, image->digest);
+
+		bases_note(bases, image);
+		if (url && access(path, F_OK) == 0)
+			bases_serve(bases, image_dir, image->digest, url);
+	}
+}
+
+bool bases_first_ready(struct bases *bases, const char *digest)
+{
+	struct base *base = find(bases, digest);
+	bool first = base && !base->was_ready;
+
+	if (base)
+		base->was_ready = true;
+	return first;
+}
+
+static void end(struct base *base)
+{
+	sd_event_source_disable_unref(base->child);
+	if (base->pid) {
+		kill(base->pid, SIGKILL); /* it may be waiting for a chunk; it leaves nothing */
+		waitpid(base->pid, NULL, 0);
+	}
+	loop_timer_free(base->again);
+	free(base->digest);
+	free(base->image_dir);
+	free(base->url);
+	free(base->socket);
+	free(base);
+}
+
+void bases_drop(struct bases *bases, const char *digest)
+{
+	for (size_t i = 0; bases && i < bases->list.n; i++) {
+		struct base *base = bases->list.at[i];
+
+		if (strcmp(base->digest, digest) != 0)
+			continue;
+		unlink(base->socket);
+		vec_remove(&bases->list, i);
+		end(base);
+		return;
+	}
+}
+
+/* The sockets stay: the next hostd of this boot serves there again. */
+void bases_stop(struct bases *bases)
+{
+	if (!bases || bases->stopped)
+		return;
+	bases->stopped = true;
+	vec_each (struct base *, base, &bases->list)
+		end(*base);
+	vec_done(&bases->list);
+}
+
+void bases_free(struct bases *bases)
+{
+	if (!bases)
+		return;
+	bases_stop(bases);
+	free(bases->plugin);
+	free(bases->vm_dir);
+	free(bases);
+}
+
+int base_wait(const char *path, unsigned timeout_ms, struct error **err)
+{
+	int64_t end_ms = clock_mono_ms() + timeout_ms;
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	if (strlen(path) >= sizeof(address.sun_path))
+		return error_make(
+			err, -ENAMETOOLONG, "the path of a disk server is too long: %s", path);
+	memcpy(address.sun_path, path, strlen(path));
+	for (;;) {
+		auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+		if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
+			return 0;
+		if (clock_mono_ms() >= end_ms)
+			return error_make(err, -ETIMEDOUT, "the disk server does not answer: %s",
+				strerror(errno));
+		poll(NULL, 0, LOOK_MS);
+	}
+}

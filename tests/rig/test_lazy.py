@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""VMs that start before their image has arrived: hostd, libvirt, QEMU and nbdkit on a namespace PC, and a guest that
+reads its disk through all of them while the rest comes slowly behind."""
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+from tests.rig.lab import BUILD
+from tests.rig.test_hostd import (IMPORT, MPI, boot, controller, initrd_with_agent, machine, needs_vms,  # noqa: F401
+                                  pytestmark as of_hostd, run, states, vm, wire)
+from tests.rig.wait import until
+
+PLUGIN = pathlib.Path(BUILD).resolve() / "nightclass-base.so"
+SIZE = 64 << 20
+
+pytestmark = [*of_hostd, needs_vms,
+              pytest.mark.skipif(not shutil.which("nbdkit"), reason="nbdkit is not installed")]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> dict:
+    """An image of 64 MiB of noise, whose guest reads it."""
+    folder = tmp_path_factory.mktemp("lazy")
+    disk = folder / "disk.raw"
+    disk.write_bytes(os.urandom(SIZE))
+    done = run(str(IMPORT), "--no-sync", "--store", str(folder / "store"), "--name", "vm", "--revision", "1", "--kernel",
+               str(MPI / "vmlinuz"), "--initrd", str(initrd_with_agent(folder)), "--cmdline",
+               "console=ttyS0 quiet panic=-1 mitigations=off reads", str(disk))
+    return {"dir": folder / "store", "vm": json.loads(done.stdout.splitlines()[-1])["digest"], "disk": disk,
+            "sum": hashlib.sha256(disk.read_bytes()).hexdigest()}
+
+
+def servers(host) -> list[int]:
+    """The disk servers that are children of this hostd."""
+    done = subprocess.run(["pgrep", "-x", "nbdkit", "-P", str(host.hostd.process.pid)], capture_output=True, text=True)
+    return [int(word) for word in done.stdout.split()]
+
+
+def held(report: dict, digest: str) -> dict:
+    return {image["digest"]: image for image in report["images"]}[digest]
+
+
+def test_ready_long_before_the_image_is_here(boot, controller, machine, store):
+    digest = store["vm"]
+    host = boot(controller, machine.argv, base_plugin=PLUGIN)
+    complete = host.dir / "images" / digest / "complete"
+    console = host.dir / "vm" / "alice-001" / "console.log"
+    controller.want(1)
+    controller.wait_report(lambda r: r["generation"] == 1, 60, "a report")
+    controller.want(2, [vm(1, digest)])
+    host.hostd.wait_for("its disk is served while it comes", 60)
+    controller.chunk_delay = 1.0  # 256 chunks, four at a time: more than a minute
+    report = controller.wait_report(lambda r: states(r) == {"alice-001": "ready"}, 180, "VM ready")
+    assert not complete.exists(), "ready only after all was here"
+    part = hashlib.sha256(store["disk"].read_bytes()[40 << 20:41 << 20]).hexdigest()
+    assert f"part {part}" in console.read_text()
+    trace = until(lambda: controller.traces.get(digest), 20, "the boot trace")
+    assert [n for n in trace if 160 <= n < 164] == [160, 161, 162, 163] and len(trace) < 200, trace
+    assert held(report, digest)["have"] < held(report, digest)["total"]
+    number = machine.virsh("domid", "nc-alice-001").stdout
+
+    # Both ends of the road die while the guest reads; it notices nothing.
+    first = until(lambda: servers(host), 20, "a disk server")
+    os.kill(first[0], signal.SIGKILL)
+    host.hostd.wait_for("it is started again", 20)
+    until(lambda: servers(host) not in ([], first), 20, "another disk server")
+    host.hostd.kill(signal.SIGKILL)
+    host.hostd.start()
+    until(lambda: servers(host), 30, "a disk server of the next hostd")
+    controller.chunk_delay = 0
+    until(lambda: "whole" in console.read_text(), 120, "the guest has read it all")
+    assert f"whole {store['sum']}" in console.read_text()
+    until(complete.exists, 60, "the image is whole")
+    assert machine.virsh("domid", "nc-alice-001").stdout == number
+
+    # The next VM stands on the file.
+    controller.want(3, [vm(1, digest), vm(2, digest)])
+    controller.wait_report(lambda r: states(r) == {"alice-001": "ready", "alice-002": "ready"}, 180, "both ready")
+    assert "protocol='nbd'" in machine.virsh("dumpxml", "nc-alice-001").stdout
+    assert "protocol='nbd'" not in machine.virsh("dumpxml", "nc-alice-002").stdout
+    controller.want(4)
+    controller.wait_report(lambda r: r["generation"] == 4 and not r["vms"] and not r["images"], 90, "all gone")
+    assert list((host.dir / "vm").iterdir()) == [] and list((host.dir / "images").iterdir()) == []
+    assert servers(host) == []
