@@ -18,6 +18,7 @@
 #include "images/held.h"
 #include "images/manifest.h"
 #include "lib/file.h"
+#include "lib/log.h"
 
 void held_image_done(struct held_image *image)
 {
@@ -69,6 +70,12 @@ int hold_open(
 		image.cmdline[strcspn(image.cmdline, "\n")] = '\0';
 	*ret_image = image;
 	return 0;
+}
+
+static void note_peer(const char *text, void *arg)
+{
+	(void)arg;
+	log_warning("image: %s", text);
 }
 
 static void note_progress(uint64_t have, uint64_t total, void *arg)
@@ -136,8 +143,13 @@ int hold_fetch(const char *image_dir, const char *url, const char *digest,
 		.start_only = true,
 		.cancel = &progress->cancel,
 		.progress = note_progress,
+		.note = note_peer,
 		.arg = progress,
 	};
+	if (progress->peers) {
+		job.peers = (const char *const *)progress->peers->at;
+		job.n_peers = progress->peers->n;
+	}
 	struct fetch_result result = {0};
 	int r = fetch_image(&job, &result, err);
 	if (r == 0)

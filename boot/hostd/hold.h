@@ -30,6 +30,7 @@ struct hold_progress {
 	atomic_bool startable; /* a VM could start, if its disk is served while it comes */
 	atomic_bool limited;   /* there is room for a part of the image only */
 	/* Set before the fetch, not changed in it. */
+	const struct strings *peers; /* "http://10.71.0.12:8081": asked first; NULL: none */
 	uint64_t room;	   /* bytes of data that may be held of it; 0: as many as it has */
 	struct loop *loop; /* `poke` is posted there when `startable` is set; NULL: never */
 	loop_fn *poke;

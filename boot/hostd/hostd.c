@@ -27,6 +27,7 @@
 #include "boot/hostd/report.h"
 #include "boot/hostd/seen.h"
 #include "boot/hostd/settle.h"
+#include "boot/hostd/sharing.h"
 #include "boot/hostd/trace.h"
 #include "lib/clock.h"
 #include "lib/file.h"
@@ -53,6 +54,7 @@ struct hostd {
 	struct host_seen seen;
 	struct lister *lister;
 	struct bases *bases;
+	struct sharing *sharing; /* from when it is known where images lie */
 	struct guestlinks guests;
 	struct link *link;
 	char *told, *shown; /* signature of the last report, text on the screen */
@@ -443,6 +445,8 @@ static void begin(struct hostd *h)
 
 static void begin_when_settled(struct hostd *h)
 {
+	if (!h->sharing && !h->scratch_pending && !h->stopping)
+		h->sharing = sharing_start(h->place.image_dir, h->options->peer_port);
 	if (h->enrolled && !h->scratch_pending && !h->stopping)
 		begin(h);
 }
@@ -581,6 +585,7 @@ void hostd_free(struct hostd *h)
 	if (!h)
 		return;
 	bases_free(h->bases);
+	sharing_stop(h->sharing);
 	link_free(h->link);
 	lister_free(h->lister);
 	host_seen_done(&h->seen);

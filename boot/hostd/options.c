@@ -19,6 +19,16 @@
 		.offset = offsetof(struct hostd_options, name), .help = (text)                     \
 	}
 
+/* A port with room for the next one, or 0. */
+static int set_peer_port(const char *value, void *out, struct error **err)
+{
+	uint64_t port = 0;
+	if (uint_parse(value, 0, UINT16_MAX - 1, &port) < 0)
+		return error_make(err, -EINVAL, "A port from 1 to 65534 is expected, or 0.");
+	*(uint16_t *)out = (uint16_t)port;
+	return 0;
+}
+
 static const struct conf_key keys[] = {
 	KEY(url, conf_set_string, "controller, https://HOST:PORT (kernel: nightclass.url)"),
 	KEY(ca, conf_set_string, "SHA-256 of its CA certificate (kernel: nightclass.ca)"),
@@ -31,6 +41,7 @@ static const struct conf_key keys[] = {
 	KEY(scratch_load, conf_set_path, "program that loads the drivers of disks"),
 	KEY(vm_dir, conf_set_path, "overlays and seed discs of the VMs"),
 	KEY(base_plugin, conf_set_path, "nbdkit plugin that serves disks while they come"),
+	KEY(peer_port, set_peer_port, "for neighbours who want chunks, and the next one; none: 0"),
 	KEY(libvirt_uri, conf_set_string, "local libvirt"),
 	KEY(bridge, conf_set_string, "bridge the VMs are on"),
 	KEY(console, conf_set_path, "terminal for the line to people"),
@@ -57,6 +68,7 @@ static void set_defaults(struct hostd_options *o)
 	o->console = xstrdup("/dev/tty1");
 	o->accel = xstrdup("probe");
 	o->log_level = xstrdup("info");
+	o->peer_port = 8081;
 	o->report_s = 10;
 	o->poll_s = 10;
 	o->first_goal_s = 900;

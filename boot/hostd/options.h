@@ -22,6 +22,7 @@ struct hostd_options {
 	char *scratch_dir;  /* where it is mounted */
 	char *scratch_load; /* program that loads the drivers of disks; NULL: none is needed */
 	char *base_plugin; /* of the disk servers; not there: VMs wait for whole images */
+	uint16_t peer_port; /* where neighbours ask for chunks, and the one after it; 0: nowhere */
 	char *libvirt_uri, *bridge;
 	char *console;	      /* where the line for people goes; empty: nowhere */
 	char *reboot_command; /* program run instead of reboot(2); NULL: reboot(2) */
