@@ -33,6 +33,7 @@ struct entry {
 struct chain_log {
 	pthread_mutex_t lock;
 	_Atomic uint32_t version; /* a futex: grows with every change */
+	_Atomic uint32_t ends;	  /* the same, with every end of a frame */
 	unsigned refs;
 	struct entry entries[CHAIN_LOG_ENTRIES];
 	uint64_t next;	   /* seq of the entry that begins next */
@@ -52,10 +53,15 @@ static uint64_t oldest(const struct chain_log *log)
 	return log->next > CHAIN_LOG_ENTRIES ? log->next - CHAIN_LOG_ENTRIES : 0;
 }
 
+static void wake(_Atomic uint32_t *futex)
+{
+	atomic_fetch_add(futex, 1);
+	syscall(SYS_futex, futex, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
 static void changed(struct chain_log *log)
 {
-	atomic_fetch_add(&log->version, 1);
-	syscall(SYS_futex, &log->version, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+	wake(&log->version);
 }
 
 struct chain_log *chain_log_new(void)
@@ -131,6 +137,7 @@ void chain_log_end(struct chain_log *log, bool whole)
 	pthread_mutex_lock(&log->lock);
 	entry_of(log, log->next - 1)->view.state = whole ? LOG_WHOLE : LOG_ABORTED;
 	changed(log);
+	wake(&log->ends);
 	pthread_mutex_unlock(&log->lock);
 }
 
@@ -139,6 +146,7 @@ void chain_log_close(struct chain_log *log)
 	pthread_mutex_lock(&log->lock);
 	log->closed = true;
 	changed(log);
+	wake(&log->ends);
 	pthread_mutex_unlock(&log->lock);
 }
 
@@ -187,13 +195,24 @@ uint64_t chain_log_oldest(struct chain_log *log)
 	return seq;
 }
 
-uint32_t chain_log_wait(struct chain_log *log, uint32_t version, unsigned timeout_ms)
+static uint32_t futex_wait(_Atomic uint32_t *futex, uint32_t seen, unsigned timeout_ms)
 {
 	struct timespec wait = {
 		.tv_sec = timeout_ms / 1000, .tv_nsec = (long)(timeout_ms % 1000) * 1000000};
 
-	syscall(SYS_futex, &log->version, FUTEX_WAIT_PRIVATE, version, &wait, NULL, 0);
-	return atomic_load(&log->version);
+	if (timeout_ms)
+		syscall(SYS_futex, futex, FUTEX_WAIT_PRIVATE, seen, &wait, NULL, 0);
+	return atomic_load(futex);
+}
+
+uint32_t chain_log_wait(struct chain_log *log, uint32_t version, unsigned timeout_ms)
+{
+	return futex_wait(&log->version, version, timeout_ms);
+}
+
+uint32_t chain_log_wait_end(struct chain_log *log, uint32_t ends, unsigned timeout_ms)
+{
+	return futex_wait(&log->ends, ends, timeout_ms);
 }
 
 void chain_log_verified(struct chain_log *log, uint64_t seq, bool good)

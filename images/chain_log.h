@@ -44,6 +44,8 @@ uint64_t chain_log_oldest(struct chain_log *log);
 /* Waits until anything has changed since `version`, at most for that long; returns the version
  * there is then. To miss nothing: take the version (a wait of 0 ms), look, then wait with it. */
 uint32_t chain_log_wait(struct chain_log *log, uint32_t version, unsigned timeout_ms);
+/* The same for those who care only for frames that have ended, and for the end of all. */
+uint32_t chain_log_wait_end(struct chain_log *log, uint32_t ends, unsigned timeout_ms);
 
 /* The verifier has done with entry `seq`, the lowest it has not said this of. */
 void chain_log_verified(struct chain_log *log, uint64_t seq, bool good);

@@ -17,6 +17,7 @@
 
 #include <poll.h>
 #include <stdarg.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "images/chain_watch.h"
@@ -29,6 +30,8 @@ enum {
 	ANSWER_MS = 20000, /* it may have to verify what another boot left */
 	SILENCE_MS = 4000, /* a living source speaks twice a second */
 	TICK_MS = 250,
+	GATHER_US = 3000,
+	TAKE_AT_ONCE = 256 << 10,
 	WRONG_KEPT = 32,
 };
 
@@ -161,7 +164,7 @@ static void *verifier_run(void *arg)
 	auto_free unsigned char *bytes = xcalloc(1, CHUNK_SIZE);
 
 	for (uint64_t seq = 0;;) {
-		uint32_t version = chain_log_wait(all->log, 0, 0);
+		uint32_t ends = chain_log_wait_end(all->log, 0, 0);
 		struct chain_log_view view;
 		int r = chain_log_look(all->log, seq, &view);
 
@@ -170,7 +173,7 @@ static void *verifier_run(void *arg)
 		if (r == 0 && view.state != LOG_OPEN)
 			entry_verify(all, coder, seq++, &view, frame, bytes);
 		else
-			chain_log_wait(all->log, version, TICK_MS);
+			chain_log_wait_end(all->log, ends, TICK_MS);
 	}
 }
 
@@ -413,14 +416,18 @@ static int fault(struct receiving *all, struct error **err)
 	return code;
 }
 
-/* What the socket has: 0, or why there will be no more. */
+/* What the socket has: 0, or why there will be no more. Some milliseconds are waited for more to
+ * come with it: waking three threads for every frame on the wire costs more than moving bytes. */
 static int take_bytes(struct receiving *all, uint8_t *buffer, size_t size, int64_t *heard_at)
 {
 	struct pollfd poller = {.fd = all->fd, .events = POLLIN};
+	int there = 0;
 	ssize_t n;
 
 	if (poll(&poller, 1, TICK_MS) <= 0)
 		return 0;
+	if (ioctl(all->fd, FIONREAD, &there) == 0 && there > 0 && (size_t)there < size / 2)
+		usleep(GATHER_US);
 	n = recv(all->fd, buffer, size, MSG_DONTWAIT);
 	if (n == 0)
 		return -ECONNRESET;
@@ -433,7 +440,7 @@ static int take_bytes(struct receiving *all, uint8_t *buffer, size_t size, int64
 /* Until the source has no more, or is to be left, or breaks off. */
 static int stream(struct receiving *all, struct error **err)
 {
-	auto_free uint8_t *buffer = xcalloc(1, CHAIN_PIECE);
+	auto_free uint8_t *buffer = xcalloc(1, TAKE_AT_ONCE);
 	int64_t heard_at = clock_real_ms(), tick_at = 0;
 	int r = 0;
 
@@ -450,7 +457,7 @@ static int stream(struct receiving *all, struct error **err)
 			if (r != 0)
 				return r;
 		}
-		r = take_bytes(all, buffer, CHAIN_PIECE, &heard_at);
+		r = take_bytes(all, buffer, TAKE_AT_ONCE, &heard_at);
 		if (r == 0 && now - heard_at > SILENCE_MS)
 			r = -ETIMEDOUT;
 	}

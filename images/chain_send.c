@@ -22,8 +22,8 @@ enum {
 	HELLO_MS = 10000,
 	WRITE_MS = 15000,
 	STATUS_MS = 400,
-	IDLE_MS = 200,	     /* at most, before looking around again */
-	PIECE_MIN = 8 << 10, /* of a frame that is still coming */
+	IDLE_MS = 200,	      /* at most, before looking around again */
+	PIECE_MIN = 16 << 10, /* of a frame that is still coming */
 	BYE_MS = 3000,
 };
 
