@@ -82,7 +82,7 @@ $(B)/nightclass-import: $(call obj,images/nightclass-import.c) $(foreach a,image
 	$(Q)$(call link,libsystemd jansson gnutls libcurl libzstd libsodium libarchive libxml-2.0 zlib)
 $(B)/nightclass-cast: $(call obj,images/nightclass-cast.c) $(foreach a,images lib,$(call archive,$(a)))
 	$(call say,LINK,$@)
-	$(Q)$(call link,libsystemd jansson gnutls libcurl libzstd libsodium)
+	$(Q)$(call link,libsystemd jansson gnutls libcurl libmicrohttpd libzstd libsodium)
 $(B)/nightclass-download: $(call obj,images/nightclass-download.c) $(foreach a,images lib,$(call archive,$(a)))
 	$(call say,LINK,$@)
 	$(Q)$(call link,libsystemd jansson gnutls libcurl)
@@ -180,7 +180,7 @@ demo:
 check:
 	@.ci/setup build demo check fuzz
 	@$(MAKE) --no-print-directory -s -j$(JOBS) all images-check
-	@$(MAKE) --no-print-directory -s -j$(JOBS) B=build/san SAN=1 all unit
+	@$(MAKE) --no-print-directory -s -j$(JOBS) B=build/san SAN=1 all unit bench-tools
 	@if command -v clang >/dev/null; then $(FUZZ_MAKE); fi
 	@tests/run build/san $(SUITES)
 .PHONY: demo check
@@ -194,12 +194,13 @@ $(B)/bench/host: $(call obj,tests/bench/host.c) $(foreach a,images lib,$(call ar
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(call link,libsystemd jansson gnutls libcurl libzstd libsodium libmicrohttpd)
+bench-tools: $(addprefix $(B)/bench/,blast host)
 bench-images:
 	@.ci/setup build demo bench
-	@$(MAKE) --no-print-directory -s -j$(JOBS) all $(addprefix $(B)/bench/,blast host) $(IMG)/mpi-lean/disk.raw \
+	@$(MAKE) --no-print-directory -s -j$(JOBS) all bench-tools $(IMG)/mpi-lean/disk.raw \
 		$(addprefix $(B)/unit/,test_image_fetch test_image_chain)
 	@NIGHTCLASS_BUILD=$(B) /usr/bin/python3 tests/rig/sandbox.py /usr/bin/python3 tests/bench/images.py
-.PHONY: bench-images
+.PHONY: bench-images bench-tools
 
 # Installation. DESTDIR= and PREFIX= as usual.
 PREFIX  ?= /usr

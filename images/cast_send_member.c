@@ -174,8 +174,12 @@ void send_drop(struct sender *sender, const struct send_member *member, enum cas
 	for (size_t i = 1; i < sender->n_members && drop->n_peers < DROP_PEERS; i++) {
 		const struct send_member *other =
 			&sender->members[(index + sender->n_members - i) % sender->n_members];
-		bool has = other->lane == LANE_MULTICAST || other->lane == LANE_DONE ||
-			   (other->lane == LANE_PEERS && reason == CAST_DEAF && i <= index);
+		/* Of those behind it only who has something: when all are deaf, the first would wait
+		 * for the last, and that one for the first. */
+		bool before = i <= index;
+		bool has = other->lane == LANE_DONE ||
+			   (other->lane == LANE_MULTICAST && (before || other->have > 0)) ||
+			   (other->lane == LANE_PEERS && reason == CAST_DEAF && before);
 
 		if (has && other->image == member->image && other->serve_port)
 			drop->peers[drop->n_peers++] = (struct cast_peer){

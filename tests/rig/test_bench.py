@@ -15,16 +15,20 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("NIGHTCLASS_BUILD", ROOT / "build")).resolve()
 
 
+needs = pytest.mark.skipif(not shutil.which("nginx") or not shutil.which("ethtool"),
+                           reason="no nginx-light, ethtool: .ci/setup bench")
+
+
 def bench(tmp_path, only: str, **more) -> tuple[subprocess.CompletedProcess, dict]:
     out = tmp_path / "images.json"
-    env = dict(os.environ, BENCH_QUICK="1", BENCH_N="2", BENCH_SIZE="4", BENCH_ONLY=only, BENCH_OUT=str(out),
-               NIGHTCLASS_BUILD=str(BUILD), BENCH_STEAL="100", ASAN_OPTIONS="detect_leaks=0", **more)
+    env = {**os.environ, "BENCH_QUICK": "1", "BENCH_N": "2", "BENCH_SIZE": "4", "BENCH_ONLY": only, "BENCH_OUT": str(out),
+           "NIGHTCLASS_BUILD": str(BUILD), "BENCH_STEAL": "100", "ASAN_OPTIONS": "detect_leaks=0", **more}
     argv = ["/usr/bin/python3", "tests/rig/sandbox.py", "/usr/bin/python3", "tests/bench/images.py"]
     done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=200, stdin=subprocess.DEVNULL)
     return done, json.loads(out.read_text()) if out.exists() else {}
 
 
-@pytest.mark.skipif(not shutil.which("nginx") or not shutil.which("ethtool"), reason="no nginx-light, ethtool: .ci/setup bench")
+@needs
 def test_a_tiny_bench_measures_and_compares(tmp_path):
     done, record = bench(tmp_path, "clean,ours,nginx")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -37,7 +41,14 @@ def test_a_tiny_bench_measures_and_compares(tmp_path):
     assert ours["steady"]["count"] == 2 and ours["receiver_anon"] > 0
     assert ours["server_sent"] > 4 << 20 and ours["server_cpu"] > 0
     assert record["commit"] and record["machine"]["cores"] and "generic-receive-offload: on" in record["offloads"]
-    assert "clean-2" in done.stdout.splitlines()[-1] or any(line.startswith("clean-2") for line in done.stdout.splitlines())
+    assert any(line.startswith("clean-2") for line in done.stdout.splitlines()), done.stdout
+
+
+@needs
+def test_where_no_multicast_comes_through_they_form_a_chain_and_no_ring(tmp_path):
+    done, record = bench(tmp_path, "no-multicast,ours", BENCH_N="3")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert record["rows"][0]["runs"] == 1 and record["runs"][0]["done"] == 3
 
 
 def test_an_unknown_word_is_refused_with_those_that_are_known(tmp_path):
