@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The plan of a cast.
  *
- * Order: what the first boot of this image read comes first, then everything by number, because
- * files that are read together tend to lie together. A content that occurs at several places is
- * sent once; the plan says where else it belongs.
+ * Order: kernel and initrd, what the first boot of this image read, then everything by number,
+ * because files that are read together tend to lie together. A content that occurs at several
+ * places is sent once; the plan says where else it belongs.
  *
  * On the wire the plan is one zstd frame over the manifest's text and two lists in the manner of
  * LEB128: for each entry the step from the number expected next (mostly 0) and the packed length;
@@ -142,6 +142,10 @@ int cast_plan_make(const struct manifest *manifest, const uint32_t *trace, size_
 	done = xcalloc(plan.n_chunks + 1, 1);
 	making = (struct making){manifest, packed_len, arg, done};
 	find_same(manifest, &plan, done);
+	/* A VM cannot start without kernel and initrd, whose numbers follow the disk's. */
+	for (uint32_t i = (uint32_t)manifest->parts[PART_DISK].chunks.n;
+		i < plan.n_chunks && r == 0; i++)
+		r = entry_add(&plan, &making, i, err);
 	for (size_t i = 0; i < n_trace && r == 0; i++)
 		r = entry_add(&plan, &making, trace[i], err);
 	for (uint32_t i = 0; i < plan.n_chunks && r == 0; i++)

@@ -28,8 +28,8 @@ struct cast_plan {
 /* How many bytes a chunk has as stored; 0 or -errno. */
 typedef int cast_packed_len_fn(const struct sha256 *digest, uint32_t *ret_len, void *arg);
 
-/* First the chunks that `trace` names (what a boot reads; numbers that make no sense are passed
- * over), then by number. Freed by cast_plan_done. */
+/* First kernel and initrd, then the chunks that `trace` names (what a boot reads; numbers that make
+ * no sense are passed over), then by number. Freed by cast_plan_done. */
 int cast_plan_make(const struct manifest *manifest, const uint32_t *trace, size_t n_trace,
 	cast_packed_len_fn *packed_len, void *arg, struct cast_plan *ret_plan, struct error **err);
 void cast_plan_done(struct cast_plan *plan);

@@ -20,7 +20,6 @@
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "lib/clock.h"
 
@@ -33,14 +32,6 @@ enum {
 	REPORT_MS = 1000,
 };
 #define OF_RATE 0.996 /* the rest is for what others send */
-
-static int64_t now_us(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
 
 /* ---- frames out ---- */
 
@@ -247,6 +238,49 @@ static void receive_all(struct sender *sender)
 	} while (n == RECEIVE_BATCH);
 }
 
+/* A digest on a line: one image more. What the store does not have is left out; who asks for it is
+ * told so. */
+static void image_add(struct sender *sender, const char *digest)
+{
+	struct send_image *image = &sender->images[sender->n_images];
+
+	for (size_t i = 0; i < sender->n_images; i++)
+		if (strcmp(sender->images[i].digest, digest) == 0)
+			return;
+	if (sender->n_images == CAST_IMAGES)
+		return;
+	if (send_image_open(image, sender->job->store, digest, (uint8_t)sender->n_images, NULL) <
+		0) {
+		send_image_close(image);
+		memset(image, 0, sizeof(*image));
+		return;
+	}
+	sender->n_images++;
+}
+
+static void take_more(struct sender *sender)
+{
+	ssize_t n = read(sender->more, sender->line + sender->line_len,
+		sizeof(sender->line) - sender->line_len - 1);
+	char *end;
+
+	if (n <= 0) {
+		if (n == 0 || (errno != EAGAIN && errno != EINTR))
+			sender->more = -1;
+		return;
+	}
+	sender->line_len += (size_t)n;
+	sender->line[sender->line_len] = '\0';
+	while ((end = strchr(sender->line, '\n'))) {
+		*end = '\0';
+		image_add(sender, sender->line);
+		sender->line_len -= (size_t)(end + 1 - sender->line);
+		memmove(sender->line, end + 1, sender->line_len + 1);
+	}
+	if (sender->line_len == sizeof(sender->line) - 1)
+		sender->line_len = 0; /* no digest is so long */
+}
+
 /* ---- the loop ---- */
 
 static void tell(struct sender *sender)
@@ -288,7 +322,7 @@ static int64_t pace(struct sender *sender, int64_t *due, int *ret_error)
 {
 	double frame_us = (CAST_FRAME_MAX + WIRE_OVERHEAD) * 8e6 / (sender->rate.rate * OF_RATE);
 	unsigned max = (unsigned)(2000 / frame_us);
-	int64_t now = now_us();
+	int64_t now = clock_real_us();
 	const uint8_t *frames;
 	unsigned n;
 
@@ -327,14 +361,17 @@ static int64_t tick(struct sender *sender, int64_t *next_report_ms)
 	return soonest;
 }
 
-static void wait_until(const struct sender *sender, int64_t until_us)
+static void wait_until(struct sender *sender, int64_t until_us)
 {
-	int64_t left = until_us - now_us();
+	int64_t left = until_us - clock_real_us();
 	struct timespec t = {left / 1000000, left % 1000000 * 1000};
-	struct pollfd in = {.fd = sender->socket, .events = POLLIN};
+	struct pollfd in[] = {
+		{.fd = sender->socket, .events = POLLIN}, {.fd = sender->more, .events = POLLIN}};
 
 	if (left > 0)
-		ppoll(&in, 1, &t, NULL);
+		ppoll(in, ARRAY_LEN(in), &t, NULL);
+	if (in[1].revents)
+		take_more(sender);
 }
 
 static int run(struct sender *sender)
@@ -355,8 +392,9 @@ static int run(struct sender *sender)
 			wait_until(sender, next);
 			continue;
 		}
-		wait_until(sender, now_us() + soonest * 1000);
-		due = now_us(); /* time in which there was nothing to send is not made good */
+		wait_until(sender, clock_real_us() + soonest * 1000);
+		due = clock_real_us(); /* time in which there was nothing to send is not made good
+					*/
 	}
 	tell(sender);
 	return error;
@@ -398,7 +436,8 @@ static int sender_init(struct sender *sender, const struct cast_send *job, struc
 	sender->group = (struct sockaddr_in){.sin_family = AF_INET,
 		.sin_port = htons(job->port),
 		.sin_addr.s_addr = htonl(job->group.host)};
-	sender->images = xcalloc(job->n_digests, sizeof(*sender->images));
+	sender->images = xcalloc(CAST_IMAGES, sizeof(*sender->images));
+	sender->more = job->more;
 	sender->members = xcalloc(CAST_RECEIVERS, sizeof(*sender->members));
 	sender->burst = xcalloc(SEND_BURST, CAST_FRAME_MAX);
 	cast_rate_init(&sender->rate, (double)job->rate);
@@ -433,7 +472,7 @@ static int job_check(const struct cast_send *job, struct error **err)
 	if (job->port == 0 || job->rate < 100000)
 		return error_field(err, -EINVAL, job->port ? "rate" : "port", "must be %s",
 			job->port ? "at least 100000 bits per second" : "1 to 65535");
-	if (job->n_digests == 0 || job->n_digests > CAST_IMAGES)
+	if ((job->n_digests == 0 && job->more < 0) || job->n_digests > CAST_IMAGES)
 		return error_field(
 			err, -EINVAL, "digest", "a cast has 1 to %d images", CAST_IMAGES);
 	return 0;

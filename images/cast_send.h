@@ -41,13 +41,14 @@ struct cast_progress {
 struct cast_send {
 	const char *store;
 	const char *const *digests; /* of the images, at most CAST_IMAGES */
-	size_t n_digests;
-	struct ip4 group;   /* 224/4 */
-	struct ip4 address; /* ours, on the lab's interface */
-	uint16_t port;	    /* of the group, and ours */
-	uint64_t rate;	    /* cap: bits per second of Ethernet frames */
-	bool until_done;    /* end when all that ever joined have all, or are gone */
-	atomic_bool *stop;  /* may be set at any time: end soon with 0; NULL: never */
+	size_t n_digests;	    /* may be 0 with `more` */
+	struct ip4 group;	    /* 224/4 */
+	struct ip4 address;	    /* ours, on the lab's interface */
+	uint16_t port;		    /* of the group, and ours */
+	uint64_t rate;		    /* cap: bits per second of Ethernet frames */
+	bool until_done;	    /* end when all that ever joined have all, or are gone */
+	int more;		    /* lines from here, each a digest, add images; -1: none do */
+	atomic_bool *stop;	    /* may be set at any time: end soon with 0; NULL: never */
 	/* Once a second, and whenever a lane changes. Nothing of it may be kept. NULL: not wanted.
 	 */
 	void (*progress)(const struct cast_progress *progress, void *arg);

@@ -120,6 +120,9 @@ struct sender {
 	unsigned n_measured; /* losses since the last step of the rate */
 	uint64_t bytes;
 	int64_t now_ms;
+	int more; /* digests come from here, or -1 */
+	char line[SHA256_TEXT + 64];
+	size_t line_len;
 	uint8_t *burst; /* SEND_BURST frames, for parities */
 };
 

@@ -17,9 +17,12 @@
 #include <signal.h>
 #include <time.h>
 
+#include "images/bring.h"
 #include "images/cast_recv.h"
 #include "images/cast_send.h"
+#include "images/serve.h"
 #include "lib/clock.h"
+#include "lib/file.h"
 #include "lib/json.h"
 #include "lib/log.h"
 #include "lib/str.h"
@@ -27,7 +30,8 @@
 static const char usage[] =
 	"usage: nightclass-cast send --store DIR --group 239.A.B.C --port PORT --interface "
 	"ADDRESS\n"
-	"                            [--rate BITS] [--until-done] DIGEST...\n"
+	"                            [--rate BITS] [--until-done] [--more] [--no-chain] "
+	"[DIGEST...]\n"
 	"       nightclass-cast receive --dir DIR --server ADDRESS --port PORT --name NAME\n"
 	"                            [--serve-port PORT] [--patience SECONDS] DIGEST\n"
 	"Sends images of the chunk store DIR by multicast to all receivers that ask for them, at "
@@ -90,17 +94,25 @@ static void print_progress(const struct cast_progress *progress, void *arg)
 		(json_int_t)progress->sent, "receivers", all));
 }
 
-static int send_main(const struct cast_send *job)
+static int send_main(const struct cast_send *job, bool chain)
 {
+	const struct chain_serve root = {.port = CHAIN_PORT, .store = job->store};
+	struct chain_server *server = NULL;
 	auto_error struct error *err = NULL;
-	int r = cast_send(job, &err);
+	int r;
 
+	if (chain && (r = chain_server_start(&root, &server, &err)) < 0) {
+		log_warning("no chain for PCs that hear no multicast: %s", error_text(err, r));
+		error_free(TAKE_PTR(err));
+	}
+	r = cast_send(job, &err);
+	chain_server_stop(server);
 	return r < 0 ? print_error(r, err, NULL) : 0;
 }
 
 /* ---- receive ---- */
 
-/* Ten times a second at most is what people can read; the library asks no more often. */
+/* Once a second. */
 static void print_have(uint64_t have, uint64_t total, void *arg)
 {
 	int64_t *next = arg, now = clock_real_ms();
@@ -109,6 +121,18 @@ static void print_have(uint64_t have, uint64_t total, void *arg)
 		return;
 	*next = now + 1000;
 	print_line(json_pack("{s:I, s:I}", "have", (json_int_t)have, "total", (json_int_t)total));
+}
+
+static bool print_brought(uint64_t have, uint64_t total, void *arg)
+{
+	print_have(have, total, arg);
+	return true;
+}
+
+static void print_note(const char *text, void *arg)
+{
+	(void)arg;
+	print_line(json_pack("{s:s}", "note", text));
 }
 
 static json_t *peers_of(const struct cast_received *seen)
@@ -123,7 +147,8 @@ static json_t *peers_of(const struct cast_received *seen)
 	return peers;
 }
 
-static int receive_main(struct cast_receive *job)
+/* By multicast only. */
+static int receive_alone(struct cast_receive *job)
 {
 	auto_error struct error *err = NULL;
 	struct cast_received seen = {0};
@@ -142,21 +167,59 @@ static int receive_main(struct cast_receive *job)
 	return 0;
 }
 
+/* As a host does it, serving others meanwhile. */
+static int receive_all_ways(const struct cast_receive *job, const char *base)
+{
+	const struct serve_options http = {.port = job->serve_port, .held = job->dir};
+	const struct chain_serve chain = {
+		.port = (uint16_t)(job->serve_port + 1), .held = job->dir};
+	struct bring bring = {.digest = job->digest,
+		.dir = job->dir,
+		.base = base,
+		.cast = job->server,
+		.cast_port = job->port,
+		.name = job->name,
+		.serve_port = job->serve_port,
+		.cancel = job->cancel,
+		.progress = print_brought,
+		.note = print_note};
+	auto_error struct error *err = NULL;
+	struct serve *serve = NULL;
+	int64_t next = 0, begun = clock_real_ms();
+	int r = file_mkdirs(job->dir, 0755, &err);
+
+	bring.arg = &next;
+	if (r == 0)
+		r = serve_start(&http, &serve, &err);
+	if (r == 0)
+		r = chain_server_start(&chain, &bring.chain, &err);
+	if (r == 0)
+		r = bring_image(&bring, &err);
+	if (r == 0)
+		print_line(json_pack("{s:s, s:I}", "result", "whole", "ms",
+			(json_int_t)(clock_real_ms() - begun)));
+	else
+		print_error(r, err, NULL);
+	chain_server_stop(bring.chain);
+	serve_stop(serve);
+	return r < 0;
+}
+
 /* ---- options ---- */
 
 struct options {
-	const char *store, *dir, *name;
+	const char *store, *dir, *name, *base;
 	struct ip4 group, interface, server;
 	uint64_t port, rate, serve_port, patience;
-	bool until_done;
+	bool until_done, more, no_chain, alone;
 };
 
 static const struct option send_options[] = {{"store", 1, NULL, 's'}, {"group", 1, NULL, 'g'},
 	{"port", 1, NULL, 'p'}, {"interface", 1, NULL, 'i'}, {"rate", 1, NULL, 'r'},
-	{"until-done", 0, NULL, 'u'}, {0}};
+	{"until-done", 0, NULL, 'u'}, {"more", 0, NULL, 'm'}, {"no-chain", 0, NULL, 'c'}, {0}};
 static const struct option receive_options[] = {{"dir", 1, NULL, 'd'}, {"server", 1, NULL, 'S'},
 	{"port", 1, NULL, 'p'}, {"name", 1, NULL, 'n'}, {"serve-port", 1, NULL, 'P'},
-	{"patience", 1, NULL, 'w'}, {0}};
+	{"patience", 1, NULL, 'w'}, {"base", 1, NULL, 'b'}, {"alone", 0, NULL, 'a'}, {0}};
 
 /* 0 or -EINVAL. */
 static int option_read(struct options *o, int option, const char *text)
@@ -185,12 +248,42 @@ static int option_read(struct options *o, int option, const char *text)
 		return uint_parse(text, 100000, 100000000000ULL, &o->rate);
 	case 'w':
 		return uint_parse(text, 1, 3600, &o->patience);
+	case 'b':
+		o->base = text;
+		return 0;
 	case 'u':
 		o->until_done = true;
+		return 0;
+	case 'm':
+		o->more = true;
+		return 0;
+	case 'c':
+		o->no_chain = true;
+		return 0;
+	case 'a':
+		o->alone = true;
 		return 0;
 	default:
 		return -EINVAL;
 	}
+}
+
+static int receive_main(const struct options *o, const char *digest)
+{
+	char address[IP4_TEXT];
+	auto_free char *base =
+		o->base ? xstrdup(o->base)
+			: xasprintf("http://%s:8080", ip4_format(o->server, address));
+	struct cast_receive job = {.server = o->server,
+		.port = (uint16_t)o->port,
+		.name = o->name,
+		.digest = digest,
+		.dir = o->dir,
+		.serve_port = (uint16_t)o->serve_port,
+		.patience_ms = (unsigned)o->patience * 1000,
+		.cancel = &stop};
+
+	return o->alone ? receive_alone(&job) : receive_all_ways(&job, base);
 }
 
 static int wrong_usage(void)
@@ -201,7 +294,7 @@ static int wrong_usage(void)
 
 int main(int argc, char **argv)
 {
-	struct options o = {.rate = 950000000};
+	struct options o = {.rate = 950000000, .serve_port = SERVE_PORT};
 	const char *verb = argc > 1 ? argv[1] : "";
 	bool sends = strcmp(verb, "send") == 0;
 	int option;
@@ -222,25 +315,21 @@ int main(int argc, char **argv)
 	signal(SIGTERM, on_signal);
 	signal(SIGINT, on_signal);
 	signal(SIGPIPE, SIG_IGN);
-	if (sends && o.store && o.group.host && o.interface.host && o.port && optind < argc)
+	if (sends && o.store && o.group.host && o.interface.host && o.port &&
+		(optind < argc || o.more))
 		return send_main(&(struct cast_send){.store = o.store,
-			.digests = (const char *const *)argv + optind,
-			.n_digests = (size_t)(argc - optind),
-			.group = o.group,
-			.address = o.interface,
-			.port = (uint16_t)o.port,
-			.rate = o.rate,
-			.until_done = o.until_done,
-			.stop = &stop,
-			.progress = print_progress});
+					 .digests = (const char *const *)argv + optind,
+					 .n_digests = (size_t)(argc - optind),
+					 .group = o.group,
+					 .address = o.interface,
+					 .port = (uint16_t)o.port,
+					 .rate = o.rate,
+					 .until_done = o.until_done,
+					 .more = o.more ? STDIN_FILENO : -1,
+					 .stop = &stop,
+					 .progress = print_progress},
+			!o.no_chain);
 	if (!sends && o.dir && o.name && o.server.host && o.port && optind + 1 == argc)
-		return receive_main(&(struct cast_receive){.server = o.server,
-			.port = (uint16_t)o.port,
-			.name = o.name,
-			.digest = argv[optind],
-			.dir = o.dir,
-			.serve_port = (uint16_t)o.serve_port,
-			.patience_ms = (unsigned)o.patience * 1000,
-			.cancel = &stop});
+		return receive_main(&o, argv[optind]);
 	return wrong_usage();
 }

@@ -93,12 +93,17 @@ int64_t clock_mono_ms(void)
 	return now_ms(CLOCK_BOOTTIME);
 }
 
-int64_t clock_real_ms(void)
+int64_t clock_real_us(void)
 {
 	struct timespec ts;
 
 	clock_gettime(CLOCK_BOOTTIME, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+int64_t clock_real_ms(void)
+{
+	return clock_real_us() / 1000;
 }
 
 void clock_fix(int64_t wall_ms)

@@ -17,6 +17,8 @@ int64_t clock_mono_ms(void);
 /* Milliseconds that really pass (CLOCK_BOOTTIME without any offset): for time-outs of I/O and child processes,
  * which a shift of the night must not end. */
 int64_t clock_real_ms(void);
+/* The same in microseconds: for what is paced. */
+int64_t clock_real_us(void);
 /* Re-reads the offset; called by loop.h when the file changes. Returns 1 when it changed. */
 int clock_reread(void);
 /* The path of the offset file, NULL without one. */
