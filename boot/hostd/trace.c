@@ -29,7 +29,7 @@ static void run(void *arg)
 	auto_free char *text = NULL;
 	struct httpc_response response = {0};
 	struct httpc_request request = {
-		.method = "PUT", .url = t->url, .content_type = "text/plain"};
+		.method = "PUT", .url = t->url, .content_type = "application/octet-stream"};
 
 	t->rc = held_open(t->image_dir, t->digest, &held, &t->err);
 	if (t->rc < 0)

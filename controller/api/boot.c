@@ -257,6 +257,19 @@ static int manifest_get(
 	return store_file(request, chunkstore_manifest_path, ret_answer, err);
 }
 
+static char *trace_path(const char *dir, const struct sha256 *digest)
+{
+	char hex[SHA256_TEXT];
+	return xasprintf("%s/traces/%s", dir, sha256_format(digest, hex));
+}
+
+static int trace_get(
+	const struct api_request *request, struct api_answer *ret_answer, struct error **err)
+{
+	ret_answer->content_type = "text/plain";
+	return store_file(request, trace_path, ret_answer, err);
+}
+
 static int chunk_get(
 	const struct api_request *request, struct api_answer *ret_answer, struct error **err)
 {
@@ -293,5 +306,7 @@ static const struct route rows[] = {
 		"the manifest of an image"},
 	{"GET", "/chunks/{digest}", ROLE_NOBODY, ROUTE_BOOT, 0, NULL, chunk_get,
 		"one packed chunk"},
+	{"GET", "/traces/{digest}", ROLE_NOBODY, ROUTE_BOOT, 0, NULL, trace_get,
+		"the order in which a boot of that image reads its disk"},
 };
 const struct routes routes_boot = {rows, ARRAY_LEN(rows)};

@@ -21,7 +21,7 @@ operator PATCH /api/v1/pcs/x ; operator DELETE /api/v1/pcs/x
 viewer GET /api/v1/images ; operator POST /api/v1/images ; viewer GET /api/v1/images/x ; operator DELETE /api/v1/images/x
 viewer GET /api/v1/imports/x ; user PUT /api/v1/uploads/x ; user GET /api/v1/uploads/x
 viewer GET /api/v1/events ; admin GET /api/v1/tokens ; admin POST /api/v1/tokens ; admin DELETE /api/v1/tokens/x
-pc GET /api/v1/host/goal ; pc POST /api/v1/host/report
+pc GET /api/v1/host/goal ; pc POST /api/v1/host/report ; pc PUT /api/v1/host/traces/x
 """
 
 
@@ -66,7 +66,7 @@ def callers(shared):
 def call(shared, callers, who, method, path):
     headers = {} if method in ("GET", "DELETE") else {"Content-Type": "application/json", "Content-Length": "1"}
     raw = None if method in ("GET", "DELETE") else b"?"
-    if "/uploads/" in path and raw:
+    if re.search("/(uploads|traces)/", path) and raw:
         headers["Content-Type"] = "application/octet-stream"
     if path.endswith("/end"):
         raw, headers = None, {}
