@@ -12,8 +12,9 @@
 enum { PARAM_MAX = 128 };
 
 static const struct routes *const slices[] = {&routes_lab, &routes_pc, &routes_image,
-	&routes_publication, &routes_check, &routes_cluster, &routes_join, &routes_night, &routes_run, &routes_event, &routes_token,
-	&routes_enrol, &routes_host, &routes_peer, &routes_boot, &routes_upload, &routes_web};
+	&routes_publication, &routes_check, &routes_cluster, &routes_join, &routes_night,
+	&routes_run, &routes_event, &routes_token, &routes_enrol, &routes_host, &routes_peer,
+	&routes_boot, &routes_upload, &routes_web};
 
 const char *const role_names[] = {
 	"nobody", "viewer", "user", "teacher", "operator", "admin", "peer", "pc", NULL};
