@@ -122,21 +122,12 @@ static struct report_view view_of(const struct hostd *h)
 		h->enrol_trouble ? NULL : problem(h), load_permille(), h->scratch_trouble};
 }
 
-static void note_progress(struct hostd *h)
-{
-	vec_each (struct image_track, image, &h->seen.images)
-		if (image->progress) {
-			image->have = image->progress->have;
-			image->total = image->progress->total;
-		}
-}
-
 static void report_now(void *arg)
 {
 	struct hostd *h = arg;
 	if (!h->link)
 		return;
-	note_progress(h);
+	seen_progress(&h->seen);
 	const struct report_view view = view_of(h);
 	auto_free char *text = report_text(&view);
 	link_report(h->link, text);
@@ -234,8 +225,7 @@ static void step_ended(const struct work_end *end, void *arg)
 	struct image_track *image = image_track_find(&h->seen, end->subject);
 	if (image && image->progress) {
 		bases_note(h->bases, image);
-		image->have = image->progress->have;
-		image->total = image->progress->total;
+		seen_progress(&h->seen);
 		free(TAKE_PTR(image->progress));
 	}
 	if (h->stopping)
@@ -297,6 +287,9 @@ static void reboot_now(struct hostd *h)
 {
 	auto_error struct error *err = NULL;
 	log_notice("host: restarting as a desktop");
+	/* whoever still reads images has to let go of the disk first */
+	sharing_stop(TAKE_PTR(h->sharing));
+	bases_stop(h->bases);
 	scratch_close(&h->scratch);
 	int r = handback_reboot(h->options->reboot_command, &err);
 	if (r < 0) {
@@ -358,7 +351,7 @@ static void rethink(struct hostd *h)
 	if (h->running || leaving(h)) {
 		bases_follow(h->bases, h->place.image_dir,
 			goal_of(h) ? h->keep.goal.chunk_url : NULL, &h->seen.images);
-		note_progress(h);
+		seen_progress(&h->seen);
 		reconcile(goal_of(h), leaving(h), &h->seen, clock_mono_ms(), &steps, &due_ms);
 		vec_each (struct step, step, &steps)
 			start_step(h, step);

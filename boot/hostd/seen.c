@@ -10,6 +10,7 @@
 #include "boot/hostd/seen.h"
 
 #include "boot/hostd/backoff.h"
+#include "boot/hostd/hold.h"
 #include "boot/hostd/report.h"
 
 static struct vm_track *vm_of(struct host_seen *seen, const char *id)
@@ -151,6 +152,15 @@ void seen_step_ended(
 	} else if (end->kind == STEP_DESTROY_VM || end->kind == STEP_CLEAN_VM) {
 		forget_vm(seen, track);
 	}
+}
+
+void seen_progress(struct host_seen *seen)
+{
+	vec_each (struct image_track, image, &seen->images)
+		if (image->progress) {
+			image->have = image->progress->have;
+			image->total = image->progress->total;
+		}
 }
 
 bool seen_ready(struct host_seen *seen, const char *id, int64_t now_ms)
