@@ -94,6 +94,8 @@ uint64_t hold_room(uint64_t memory_mib, const struct proto_goal *goal)
 		vec_each (struct proto_vm, vm, &goal->vms)
 			taken += vm->memory_mib;
 	uint64_t left = memory_mib > taken ? memory_mib - taken : 0;
+	if (memory_mib == 0)
+		return 0; /* unknown */
 	return (left > ROOM_MIN_MIB ? left : ROOM_MIN_MIB) << 20;
 }
 

@@ -39,7 +39,7 @@ struct hold_progress {
 struct hold_progress *hold_progress_new(
 	uint64_t room, struct loop *loop, loop_fn *poke, void *arg); /* freed by free() */
 /* The room for an image, in bytes, beside the VMs of the goal (NULL: none) on a host with
- * `memory_mib`. Pure. */
+ * `memory_mib`; 0 when that is 0. Pure. */
 uint64_t hold_room(uint64_t memory_mib, const struct proto_goal *goal);
 
 /* Fetches the image from `url` ("http://10.71.0.1:8080"), going on where a former try ended. 0: it

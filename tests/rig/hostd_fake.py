@@ -205,8 +205,8 @@ class Chunks(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         store = self.server.controller.store
         kind, _, name = self.path.strip("/").partition("/")
-        path = store / "chunks" / name[:2] / name if kind == "chunks" else store / "manifests" / name
-        data = path.read_bytes() if name.isalnum() and path.exists() else None
+        path = store / "chunks" / name[:2] / name if kind == "chunks" else store / kind / name
+        data = path.read_bytes() if name.isalnum() and kind.isalpha() and path.is_file() else None
         if kind == "chunks" and self.server.controller.chunk_delay:
             time.sleep(self.server.controller.chunk_delay)
         self.send_response(200 if data is not None else 404)

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include "boot/hostd/hold.h"
 #include "boot/hostd/reconcile.h"
 #include "boot/hostd/seen.h"
 
@@ -30,6 +31,7 @@ enum { ABSENT, FILES, DOMAIN, PAUSED };
 struct vm_case {
 	const char *name;
 	bool wanted, leaving, unknown, no_image;
+	bool coming, startable, limited; /* of the image; none of them: it is whole */
 	/* seen */
 	int what;
 	const char *instance; /* of what is here; NULL: "x", as the goal */
@@ -49,6 +51,27 @@ static const struct vm_case vm_cases[] = {
 		.wanted = true,
 		.no_image = true,
 		.steps = "fetch image aaaa",
+		.next_ms = -1},
+	{.name = "wanted, image on its way, too little here",
+		.wanted = true,
+		.coming = true,
+		.next_ms = -1},
+	{.name = "wanted, image on its way, enough here",
+		.wanted = true,
+		.coming = true,
+		.startable = true,
+		.steps = "make VM a-001",
+		.next_ms = -1},
+	{.name = "wanted, image startable, its fetch has failed",
+		.wanted = true,
+		.startable = true,
+		.steps = "make VM a-001; fetch image aaaa",
+		.next_ms = -1},
+	{.name = "wanted, image here in part and no room for more",
+		.wanted = true,
+		.startable = true,
+		.limited = true,
+		.steps = "make VM a-001",
 		.next_ms = -1},
 	{.name = "wanted, runs", .wanted = true, .what = DOMAIN, .next_ms = -1},
 	{.name = "wanted, paused: kept", .wanted = true, .what = PAUSED, .next_ms = -1},
@@ -169,7 +192,11 @@ static void check_vm_case(const struct vm_case *c)
 		((struct proto_image){.name = xstrdup("mpi"), .digest = xstrdup(IMAGE)}));
 	if (!c->no_image && !c->leaving)
 		vec_push(&seen.images,
-			((struct image_track){.digest = xstrdup(IMAGE), .whole = true}));
+			((struct image_track){.digest = xstrdup(IMAGE),
+				.whole = !c->coming && !c->startable,
+				.busy = c->coming,
+				.startable = c->startable,
+				.limited = c->limited}));
 	reconcile(&goal, c->leaving, &seen, NOW, &steps, &next_ms);
 	auto_free char *text = steps_text(&steps);
 	if (strcmp(text, c->steps ? c->steps : "") != 0 || next_ms != c->next_ms)
@@ -431,9 +458,25 @@ static void test_uuid(void **state)
 	assert_non_null(strchr("89ab", a[19]));
 }
 
+static void test_room_for_an_image(void **state)
+{
+	struct proto_goal goal = goal_of(2, "x");
+	const uint64_t mib = 1 << 20;
+	(void)state;
+	vec_each (struct proto_vm, vm, &goal.vms)
+		vm->memory_mib = 1024;
+	assert_int_equal(hold_room(16384, NULL), (16384 - 2048) * mib); /* an eighth is kept free */
+	assert_int_equal(hold_room(16384, &goal), (16384 - 2048 - 2048) * mib);
+	assert_int_equal(hold_room(4096, &goal), (4096 - 512 - 2048) * mib); /* or 512 MiB */
+	assert_int_equal(hold_room(2560, &goal), 256 * mib);
+	assert_int_equal(hold_room(0, &goal), 0);
+	proto_goal_done(&goal);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_room_for_an_image),
 		cmocka_unit_test(test_one_vm),
 		cmocka_unit_test(test_no_goal_no_step),
 		cmocka_unit_test(test_one_step_each),
