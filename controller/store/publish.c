@@ -70,6 +70,11 @@ static int add_act(
 		" VALUES(?,?,?,?,?)",
 		"siisi", image->name, now > next ? now : next, (int64_t)image->revision,
 		image->digest, now);
+	if (r >= 0) /* what hosts fetch ahead is the published revision: their goals change */
+		r = store_exec(store, NULL, err,
+			"UPDATE pc SET generation = generation + 1 WHERE state IN ('host', "
+			"'hosting')",
+			"");
 	if (r < 0)
 		return r;
 	if (last->revision > image->revision)

@@ -147,6 +147,22 @@ def test_a_named_revision_is_deployed_published_or_not(controller, night):
     assert controller("POST", "/clusters", {"name": "x", "n": 1, "image": "mpi", "revision": 7}).json["field"] == "image"
 
 
+def test_hosts_hear_of_what_is_published(make_controller):
+    """What is fetched ahead follows: a host that waits for its next goal gets one."""
+    controller = make_controller(lab="preload = mpi")
+    controller.add_pc(1)
+    controller.host_image()
+    one = add_revision(controller)
+    controller.begin_night()
+    host = Host(controller, 1).boot()
+    goal = host.goal().json
+    assert [i["digest"] for i in goal["images"]] == [one["digest"]]
+    draft = add_revision(controller, draft=True)
+    assert host.goal(f"?generation={goal['generation']}&wait=0").status == 204, "a draft is nobody's business"
+    controller.ok("POST", "/images/mpi/publish", {"revision": 2})
+    assert [i["digest"] for i in host.goal(f"?generation={goal['generation']}&wait=10").json["images"]] == [draft["digest"]]
+
+
 def test_nothing_published_is_not_deployed(controller, night):
     add_revision(controller, draft=True)
     refused = controller("POST", "/clusters", {"name": "a", "n": 1, "image": "mpi", "memory_mib": 64})

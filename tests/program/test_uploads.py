@@ -150,7 +150,7 @@ def test_import(importing):
     assert importing.ok("GET", "/images/mpi?revision=1").json["digest"] == image["digest"]
     importing.kill_and_restart()
     assert all(importing.boot(f"/chunks/{c}").status == 200 for c in chunks), "the sweep at the start leaves it alone"
-    assert importing.ok("DELETE", "/images/mpi").status == 204
+    assert importing.ok("DELETE", "/images/mpi?force=1").status == 204
     assert importing("GET", "/images/mpi").status == 404
     importing.kill_and_restart()
     assert not [p for p in (importing.state / "store").rglob("*") if len(p.name) == 64], "nothing of it is left"
