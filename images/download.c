@@ -35,7 +35,7 @@ enum {
 	SILENCE_S = 30,
 	BACK_OFF_MAX_S = 30,
 	STATE_MAX = 8192,
-	LOCK_S = 10
+	LOCK_S = 5
 };
 
 struct run {
@@ -355,7 +355,7 @@ static int try_on(struct run *run, struct error **err)
 			r = -ETIME;
 		failures = run->have > before ? 0 : failures + 1;
 		if (r == 0 && failures < TRIES_MAX) {
-			back_off(failures - 1);
+			back_off(failures ? failures - 1 : 0);
 			continue;
 		}
 		r = r < 0 ? r : why ? why->code : -ECONNRESET;

@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include "images/seal.h"
 
-enum { SEALED = 1, FILE_MAX = 1 << 20 };
+enum { SEALED = 40, FILE_MAX = 1 << 20 };
 
 typedef int attempt_fn(int fd);
 
@@ -112,6 +112,7 @@ static void nothing_is_left_to_a_sealed_process(void **state)
 	}
 }
 
+#ifndef __SANITIZE_ADDRESS__ /* its own memory would be counted, so there it is not limited */
 static int takes_memory(int fd)
 {
 	(void)fd;
@@ -124,14 +125,11 @@ static void memory_ends_at_the_limit(void **state)
 	int status;
 
 	(void)state;
-#ifdef __SANITIZE_ADDRESS__
-	print_message("the sanitizer's own memory is counted: not limited in this build\n");
-	skip();
-#endif
 	status = sealed_run(takes_memory, &tight);
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), SEALED);
 }
+#endif
 
 static int works_for_ever(int fd)
 {
@@ -204,7 +202,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nothing_is_left_to_a_sealed_process),
+#ifndef __SANITIZE_ADDRESS__
 		cmocka_unit_test(memory_ends_at_the_limit),
+#endif
 		cmocka_unit_test(time_ends_at_the_limit),
 		cmocka_unit_test(a_reader_of_root_is_somebody_else),
 	};
