@@ -23,6 +23,7 @@
 #include "boot/hostd/backoff.h"
 #include "boot/hostd/hold.h"
 #include "lib/clock.h"
+#include "lib/file.h"
 #include "lib/hash.h"
 #include "lib/log.h"
 #include "lib/spawn.h"
@@ -112,8 +113,10 @@ static int spawn_server(struct base *base, struct error **err)
 	const char *const argv[] = {"nbdkit", "--foreground", "--unix", base->socket,
 		base->bases->plugin, dir, digest, url, parent, NULL};
 	mode_t mask;
-	int r;
+	int r = file_mkdirs(base->bases->vm_dir, 0755, err);
 
+	if (r < 0)
+		return r;
 	if (unlink(base->socket) < 0 && errno != ENOENT)
 		return error_make(err, -errno, "%s: %s", base->socket, strerror(errno));
 	mask = umask(0);
@@ -242,6 +245,25 @@ void bases_free(struct bases *bases)
 	free(bases);
 }
 
+/* Does a server greet there? Goes as the protocol wants it, or the server would complain. */
+static bool greets(const struct sockaddr_un *address)
+{
+	static const char goodbye[] = "\0\0\0\3" /* client flags */
+				      "IHAVEOPT"
+				      "\0\0\0\2"  /* NBD_OPT_ABORT */
+				      "\0\0\0\0"; /* without data */
+	const struct timeval patience = {.tv_sec = 1};
+	char greeting[18];
+	auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	return fd >= 0 &&
+	       setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) == 0 &&
+	       connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 &&
+	       recv(fd, greeting, sizeof(greeting), MSG_WAITALL) == (ssize_t)sizeof(greeting) &&
+	       memcmp(greeting, "NBDMAGIC", 8) == 0 &&
+	       send(fd, goodbye, sizeof(goodbye) - 1, MSG_NOSIGNAL) > 0;
+}
+
 int base_wait(const char *path, unsigned timeout_ms, struct error **err)
 {
 	int64_t end_ms = clock_mono_ms() + timeout_ms;
@@ -251,14 +273,10 @@ int base_wait(const char *path, unsigned timeout_ms, struct error **err)
 		return error_make(
 			err, -ENAMETOOLONG, "the path of a disk server is too long: %s", path);
 	memcpy(address.sun_path, path, strlen(path));
-	for (;;) {
-		auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-		if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
-			return 0;
+	while (!greets(&address)) {
 		if (clock_mono_ms() >= end_ms)
-			return error_make(err, -ETIMEDOUT, "the disk server does not answer: %s",
-				strerror(errno));
+			return error_make(err, -ETIMEDOUT, "the disk server does not answer");
 		poll(NULL, 0, LOOK_MS);
 	}
+	return 0;
 }

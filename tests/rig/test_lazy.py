@@ -58,6 +58,7 @@ def test_ready_long_before_the_image_is_here(boot, controller, machine, store):
     controller.chunk_delay = 1.0  # 256 chunks, four at a time: more than a minute
     report = controller.wait_report(lambda r: states(r) == {"alice-001": "ready"}, 180, "VM ready")
     assert not complete.exists(), "ready only after all was here"
+    assert "disk server has ended" not in host.hostd.text() and "nbdkit: " not in host.hostd.text()
     part = hashlib.sha256(store["disk"].read_bytes()[40 << 20:41 << 20]).hexdigest()
     assert f"part {part}" in console.read_text()
     trace = until(lambda: controller.traces.get(digest), 20, "the boot trace")
