@@ -37,7 +37,9 @@ struct chain_serve {
 /* Listens, and serves in threads of its own until it is stopped. All texts are copied. */
 int chain_server_start(
 	const struct chain_serve *config, struct chain_server **ret_server, struct error **err);
-void chain_server_stop(struct chain_server *server); /* NULL is fine */
+/* Nobody is served any more. A chain_receive with this server may still be running (it passes
+ * nothing on then); none may be begun. NULL is fine. */
+void chain_server_stop(struct chain_server *server);
 uint16_t chain_server_port(const struct chain_server *server);
 
 struct chain_job {
@@ -48,7 +50,7 @@ struct chain_job {
 	size_t n_sources;
 	struct chain_server *server; /* passes on what comes; NULL: nobody does */
 	unsigned patience_ms;	     /* with a source that does not answer yet; 0: 5 s */
-	uint64_t port_bits;	     /* what a port of this lab takes; 0: not known */
+	uint64_t port_bits; /* what a port of this lab takes; 0: as this machine's interface says */
 	atomic_bool *cancel; /* may be set at any time: -ECANCELED soon after; NULL: never */
 	/* In the calling thread, some times a second. `have` of `total` bytes of data. */
 	void (*progress)(uint64_t have, uint64_t total, void *arg);

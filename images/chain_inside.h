@@ -38,6 +38,7 @@ struct chain_server {
 	atomic_bool stopping;
 	pthread_t thread;
 	pthread_mutex_t lock;
+	unsigned refs; /* its owner's, and one for each image that is coming in */
 	struct chain_successor successors[CHAIN_SUCCESSORS];
 	struct chain_relay *relays[8]; /* images that are coming in */
 };

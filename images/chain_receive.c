@@ -52,6 +52,7 @@ struct receiving {
 	int fault; /* of the disk: ends it all */
 	struct error *fault_err;
 	/* of the calling thread */
+	uint64_t port_bits;
 	size_t at; /* in the list of sources */
 	int fd;
 	struct chain_parser parser;
@@ -340,7 +341,7 @@ static void take_wrong(struct receiving *all, int64_t now)
 static uint64_t expected(const struct receiving *all)
 {
 	double got = (double)(held_have(all->job->held) - all->had);
-	double port = (double)all->job->port_bits / 8;
+	double port = (double)all->port_bits / 8;
 
 	return all->received ? (uint64_t)(port * got / (double)all->received) : 0;
 }
@@ -543,6 +544,8 @@ static int receive(struct receiving *all, struct error **err)
 	const struct chain_job *job = all->job;
 	int r = 0;
 
+	if (cancelled(all))
+		return error_make(err, -ECANCELED, "cancelled");
 	if (job->server)
 		r = chain_relay_open(job->server, job->digest, all->log);
 	if (r < 0)
@@ -570,6 +573,7 @@ int chain_receive(const struct chain_job *job, struct chain_result *ret_result, 
 	all->index = chunk_index_new(held_manifest(job->held));
 	all->log = chain_log_new();
 	all->had = held_have(job->held);
+	all->port_bits = job->port_bits ? job->port_bits : chain_tcp_link_bits(NULL);
 	pthread_mutex_init(&all->lock, NULL);
 	r = receive(all, err);
 	if (ret_result)

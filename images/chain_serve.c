@@ -20,6 +20,21 @@
 
 enum { LEFT_SHARE = 4 };
 
+static void server_unref(struct chain_server *server)
+{
+	bool last;
+
+	pthread_mutex_lock(&server->lock);
+	last = --server->refs == 0;
+	pthread_mutex_unlock(&server->lock);
+	if (!last)
+		return;
+	pthread_mutex_destroy(&server->lock);
+	free(server->held);
+	free(server->store);
+	free(server);
+}
+
 /* ---- images that are coming in ---- */
 
 static struct chain_relay **relay_slot(struct chain_server *server, const char *digest)
@@ -42,6 +57,7 @@ int chain_relay_open(struct chain_server *server, const char *digest, struct cha
 		memcpy(relay->digest, digest, SHA256_TEXT);
 		relay->log = chain_log_ref(log);
 		server->relays[i] = relay;
+		server->refs++;
 	}
 	pthread_mutex_unlock(&server->lock);
 	return relay ? 0 : -EBUSY;
@@ -70,9 +86,11 @@ void chain_relay_close(struct chain_server *server, const char *digest)
 	if (slot)
 		relay = TAKE_PTR(*slot);
 	pthread_mutex_unlock(&server->lock);
-	if (relay)
-		chain_log_unref(relay->log);
+	if (!relay)
+		return;
+	chain_log_unref(relay->log);
 	free(relay);
+	server_unref(server);
 }
 
 struct chain_log *chain_relay_log(struct chain_server *server, const char *digest)
@@ -230,6 +248,7 @@ int chain_server_start(
 	server->arg = config->arg;
 	server->pace = chain_tcp_payload_rate(bits);
 	server->listener = fd;
+	server->refs = 1;
 	server->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	pthread_mutex_init(&server->lock, NULL);
 	if (server->stop < 0 || pthread_create(&server->thread, NULL, server_run, server) != 0) {
@@ -251,16 +270,10 @@ void chain_server_stop(struct chain_server *server)
 	if (server->thread)
 		pthread_join(server->thread, NULL);
 	reap(server, true);
-	for (size_t i = 0; i < ARRAY_LEN(server->relays); i++)
-		if (server->relays[i])
-			chain_relay_close(server, server->relays[i]->digest);
 	close(server->listener);
 	if (server->stop >= 0)
 		close(server->stop);
-	pthread_mutex_destroy(&server->lock);
-	free(server->held);
-	free(server->store);
-	free(server);
+	server_unref(server);
 }
 
 uint16_t chain_server_port(const struct chain_server *server)
