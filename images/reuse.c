@@ -16,6 +16,7 @@
 #include <dirent.h>
 
 #include "images/chunk.h"
+#include "images/lane.h"
 #include "images/source.h"
 #include "lib/file.h"
 #include "lib/str.h"
@@ -143,4 +144,53 @@ int held_reuse(struct held *held, const char *dir, const char *digest, const ato
 	free(reuse.bytes);
 	*ret_bytes = reuse.put;
 	return r < 0 ? error_make(err, r, "copying from what is held: %s", strerror(-r)) : 0;
+}
+
+static bool holds_others(const char *dir, const char *digest)
+{
+	DIR *images = opendir(dir);
+	const struct dirent *entry;
+	bool found = false;
+
+	while (images && !found && (entry = readdir(images)))
+		found = sha256_hex_ok(entry->d_name) && strcmp(entry->d_name, digest) != 0;
+	if (images)
+		closedir(images);
+	return found;
+}
+
+static bool stopping(void *arg)
+{
+	const atomic_bool *cancel = arg;
+
+	return cancel && atomic_load(cancel);
+}
+
+static int begin(const char *dir, const char *digest, const char *base, const atomic_bool *cancel,
+	struct held **ret_held)
+{
+	const struct lane_options options = {
+		.base = base, .stopping = stopping, .arg = (void *)cancel};
+	auto_lane struct lane *lane = NULL;
+	auto_free char *text = NULL;
+	size_t len;
+	int r;
+
+	if (held_open(dir, digest, ret_held, NULL) == 0)
+		return 0;
+	lane = lane_new(&options);
+	r = lane_manifest(lane, digest, &text, &len, NULL);
+	return r < 0 ? r : held_create(dir, digest, text, len, ret_held, NULL);
+}
+
+void held_prepare(const char *dir, const char *digest, const char *base, uint64_t room,
+	const atomic_bool *cancel)
+{
+	auto_held struct held *held = NULL;
+	uint64_t bytes;
+
+	if (!base || !holds_others(dir, digest) || begin(dir, digest, base, cancel, &held) < 0)
+		return;
+	if (!room || room >= held_total(held))
+		held_reuse(held, dir, digest, cancel, &bytes, NULL);
 }

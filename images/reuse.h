@@ -15,4 +15,11 @@
 int held_reuse(struct held *held, const char *dir, const char *digest, const atomic_bool *cancel,
 	uint64_t *ret_bytes, struct error **err);
 
+/* Before any way of bringing the image is tried: when others are held below `dir`, begins to hold
+ * it with the manifest from `base` and copies what they have, so that even the first status of a
+ * cast's receiver asks for the rest only. `room`: bytes that may be held of it; an image that needs
+ * more is left alone (0: no limit). Whatever goes wrong here is left to who brings the image. */
+void held_prepare(const char *dir, const char *digest, const char *base, uint64_t room,
+	const atomic_bool *cancel);
+
 #endif

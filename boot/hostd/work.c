@@ -8,6 +8,7 @@
 #include "boot/hostd/work.h"
 
 #include "boot/hostd/publication.h"
+#include "images/reuse.h"
 #include "lib/clock.h"
 
 struct work {
@@ -37,6 +38,9 @@ static int fetch(struct work *w)
 		.digest = w->subject,
 		.revision = w->revision};
 	int r = publication_check(&wanted, &w->err);
+	if (r == 0)
+		held_prepare(w->place->image_dir, w->subject, w->url, w->progress->room,
+			&w->progress->cancel);
 	w->progress->peers = &w->peers;
 	if (r == 0)
 		r = hold_fetch(w->place->image_dir, w->url, w->subject, w->progress, &w->err);

@@ -42,12 +42,13 @@ class Key:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> dict:
-    """A chunk store with two revisions of a small image: [1] and [2]."""
+    """A chunk store with three revisions of a small image: [1], [2], and [3] that shares a chunk with [1]."""
     folder = tmp_path_factory.mktemp("image")
     found: dict = {"dir": folder / "store"}
-    for revision in (1, 2):
+    shared = os.urandom(CHUNK)
+    for revision in (1, 2, 3):
         disk = folder / f"disk{revision}.raw"
-        disk.write_bytes(os.urandom(2 * CHUNK))
+        disk.write_bytes(os.urandom(CHUNK) + (os.urandom(CHUNK) if revision == 2 else shared))
         done = run(str(IMPORT), "--no-sync", "--store", str(found["dir"]), "--name", "mpi", "--revision", str(revision),
                    str(disk))
         found[revision] = {"digest": json.loads(done.stdout.splitlines()[-1])["digest"], "revision": revision}
@@ -156,3 +157,16 @@ def test_without_a_key_in_the_goal_no_word_is_asked_for(boot, controller, store,
     controller.want(1, images=[{"name": "mpi", **store[1]}])
     wait_whole(controller, store[1])
     assert not [path for path in word.asked if path.startswith("/publications/")]
+
+
+def test_what_another_revision_has_is_not_asked_for(boot, controller, store, word, lab_key):
+    for sequence, revision in ((10, 1), (20, 3)):
+        word[store[revision]["digest"]] = lab_key.sign(store[revision], sequence)
+    boot(controller, libvirt_uri="test:///default")
+    want(controller, lab_key, 1, store[1])
+    wait_whole(controller, store[1])
+    word.asked.clear()
+    both = [{"name": "mpi", **store[n]} for n in (1, 3)]
+    controller.want(2, images=both, image_key=lab_key.public)
+    wait_whole(controller, store[3])
+    assert len([path for path in word.asked if path.startswith("/chunks/")]) == 1, word.asked

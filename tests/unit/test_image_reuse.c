@@ -156,6 +156,26 @@ static void strange_files_and_nothing_to_give(void **state)
 	held_close(new.held);
 }
 
+/* What a host does before it asks anybody; nobody listens on that port. */
+static void prepared_within_its_room(void **state)
+{
+	const char *base = "http://127.0.0.1:1";
+	struct image old = hold(*state, 1, "abc", "abc"), new = hold(*state, 2, "abx", "");
+
+	held_prepare(*state, new.digest, base, 2 * CHUNK_SIZE, NULL);
+	assert_int_equal(held_have(new.held), 0); /* it is to be held in part: nothing is copied */
+	held_prepare(*state, new.digest, base, 3 * CHUNK_SIZE, NULL);
+	assert_int_equal(held_have(new.held), 2 * CHUNK_SIZE);
+	held_prepare(*state, new.digest, NULL, 0, NULL);
+	char unknown[SHA256_TEXT];
+	snprintf(unknown, sizeof(unknown), "%064d", 5);
+	held_prepare(*state, unknown, base, 0, NULL); /* no manifest to be had: nothing begun */
+	auto_free char *folder = xasprintf("%s/%s", (char *)*state, unknown);
+	assert_int_not_equal(access(folder, F_OK), 0);
+	held_close(old.held);
+	held_close(new.held);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -164,6 +184,7 @@ int main(void)
 		TEST(places_and_repetitions_do_not_matter),
 		TEST(damage_is_not_copied),
 		TEST(strange_files_and_nothing_to_give),
+		TEST(prepared_within_its_room),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
