@@ -91,6 +91,15 @@ static int set_preload(const char *value, void *out, struct error **err)
 	return set_text(out, value);
 }
 
+static int set_group(const char *value, void *out, struct error **err)
+{
+	struct ip4 group;
+	if (strcmp(value, "none") != 0 && (ip4_parse(value, &group) < 0 || group.host >> 24 != 239))
+		return error_make(err, -EINVAL,
+			"\"%s\" is no multicast address of a site; write 239.A.B.C, or none", value);
+	return set_text(out, value);
+}
+
 static int set_addresses(const char *value, void *out, struct error **err)
 {
 	int r = address_list_check(value, err);
@@ -144,6 +153,12 @@ const struct conf_key config_keys[] = {
 	SELF(connections, set_connections, "4096", "connections at once, in all"),
 	SELF(connections_per_address, set_connections, "64",
 		"connections at once from one address"),
+	SELF(cast_group, set_group, "239.255.78.67",
+		"multicast address to which images are sent; none: by HTTP alone"),
+	SELF(cast_port, conf_set_port, "7867", "UDP port of it"),
+	SELF(cast_rate, set_connections, "900",
+		"Mbit/s that sending images may take: a little below the slower of the server's port "
+		"and the PCs'"),
 	SELF(import_urls_allowed, set_addresses, NULL,
 		"hosts and prefixes that images may be loaded from though they are not public"),
 	SELF(import_url_max, conf_set_size, "64GiB", "how much is loaded from one URL at most"),
@@ -179,5 +194,6 @@ void config_done(struct config *config)
 	free(config->listen);
 	free(config->import_urls_allowed);
 	free(config->import_reader);
+	free(config->cast_group);
 	*config = (struct config){0};
 }

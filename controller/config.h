@@ -22,6 +22,9 @@ struct config {
 	uint32_t boot_slots; /* PCs that may load the host image at once */
 	int64_t boot_slot_time; /* seconds after which a slot ends by itself */
 	int64_t wake_timeout, host_boot_timeout, return_timeout, grace, boot_lease; /* seconds */
+	char *cast_group;   /* multicast address of images, or "none" */
+	uint16_t cast_port;
+	uint32_t cast_rate; /* Mbit/s */
 	char *import_urls_allowed, *import_reader; /* or NULL */
 	uint64_t import_url_max;		   /* bytes */
 };

@@ -78,6 +78,7 @@ static void hello(struct cursor *c, struct cast_hello *h)
 	WHOLE(c, h->nonce);
 	bytes_pass(c, h->digest.b, SHA256_LEN);
 	WHOLE(c, h->serve_port);
+	FLAG(c, h->partial);
 	NUMBER(c, len, NAME_MAX_LEN);
 	bytes_pass(c, h->name, len);
 	h->name[len] = '\0';

@@ -52,6 +52,8 @@ struct cast_hello {
 	uint64_t nonce; /* comes back in the welcome */
 	struct sha256 digest;
 	uint16_t serve_port; /* where I serve chunks to peers; 0: nowhere */
+	bool partial; /* I have some of it: send nothing for me but the plan until I said what I
+			 need */
 	char name[NAME_MAX_LEN + 1];
 };
 

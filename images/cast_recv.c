@@ -82,7 +82,9 @@ static void say_hello(struct running *run)
 {
 	const struct cast_receive *job = run->receiver->job;
 	struct cast_frame frame = {.kind = CAST_HELLO,
-		.hello = {.nonce = run->receiver->nonce, .serve_port = job->serve_port}};
+		.hello = {.nonce = run->receiver->nonce,
+			.serve_port = job->serve_port,
+			.partial = run->receiver->partial}};
 
 	sha256_parse(job->digest, &frame.hello.digest);
 	snprintf(frame.hello.name, sizeof(frame.hello.name), "%s", job->name);
@@ -460,10 +462,13 @@ static int receive_run(struct running *run, struct error **err)
 static int receiver_init(
 	struct receiver *receiver, const struct cast_receive *job, struct error **err)
 {
+	auto_free char *map = xasprintf("%s/%s/map", job->dir, job->digest);
+
 	*receiver = (struct receiver){.job = job, .unicast = -1, .multicast = -1, .wake = -1};
 	receiver->server = (struct sockaddr_in){.sin_family = AF_INET,
 		.sin_port = htons(job->port),
 		.sin_addr.s_addr = htonl(job->server.host)};
+	receiver->partial = access(map, F_OK) == 0;
 	while (getrandom(&receiver->nonce, sizeof(receiver->nonce), 0) < 0)
 		;
 	recv_blocks_init(receiver);

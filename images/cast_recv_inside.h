@@ -76,6 +76,7 @@ struct receiver {
 	int unicast, multicast;
 	struct sockaddr_in server;
 	uint64_t nonce;
+	bool partial;	  /* something of the image was here when we began */
 	uint32_t session; /* 0: not welcome yet */
 	struct cast_welcome welcome;
 

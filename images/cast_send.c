@@ -265,8 +265,10 @@ static void take_more(struct sender *sender)
 	char *end;
 
 	if (n <= 0) {
-		if (n == 0 || (errno != EAGAIN && errno != EINTR))
+		if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
 			sender->more = -1;
+			sender->ended = true;
+		}
 		return;
 	}
 	sender->line_len += (size_t)n;
@@ -311,7 +313,7 @@ static void tell(struct sender *sender)
 
 static bool ended(const struct sender *sender)
 {
-	if (sender->job->stop && atomic_load(sender->job->stop))
+	if (sender->ended || (sender->job->stop && atomic_load(sender->job->stop)))
 		return true;
 	return sender->job->until_done && sender->ever_joined && sender->n_active == 0;
 }

@@ -47,7 +47,8 @@ struct cast_send {
 	uint16_t port;		    /* of the group, and ours */
 	uint64_t rate;		    /* cap: bits per second of Ethernet frames */
 	bool until_done;	    /* end when all that ever joined have all, or are gone */
-	int more;		    /* lines from here, each a digest, add images; -1: none do */
+	int more;		    /* lines from here, each a digest, add images; at its end the
+				       cast ends; -1: none do */
 	atomic_bool *stop;	    /* may be set at any time: end soon with 0; NULL: never */
 	/* Once a second, and whenever a lane changes. Nothing of it may be kept. NULL: not wanted.
 	 */

@@ -120,7 +120,8 @@ struct sender {
 	unsigned n_measured; /* losses since the last step of the rate */
 	uint64_t bytes;
 	int64_t now_ms;
-	int more; /* digests come from here, or -1 */
+	int more;   /* digests come from here, or -1 */
+	bool ended; /* nobody is there to send more */
 	char line[SHA256_TEXT + 64];
 	size_t line_len;
 	uint8_t *burst; /* SEND_BURST frames, for parities */

@@ -42,15 +42,15 @@ void send_member_lane(
 
 /* ---- coming ---- */
 
-static void need_all(struct send_member *member)
+static void need_begin(struct send_member *member, bool all)
 {
 	const struct send_image *image = member->image;
 
 	free(member->need);
 	member->need = xcalloc(image->words, sizeof(uint64_t));
-	for (uint32_t i = 0; i < image->plan.n; i++)
+	for (uint32_t i = 0; i < image->plan.n && all; i++)
 		bit64_set(member->need, i, true);
-	member->n_need = image->plan.n;
+	member->n_need = all ? image->plan.n : 0;
 }
 
 static struct send_image *image_of(struct sender *sender, const struct sha256 *name)
@@ -109,7 +109,7 @@ static void member_begin(struct sender *sender, struct send_member *member,
 		.changed = true,
 		.heard_ms = sender->now_ms};
 	snprintf(member->name, sizeof(member->name), "%s", hello->name);
-	need_all(member);
+	need_begin(member, !hello->partial);
 	image->plan_vain = 0;
 	sender->n_active++;
 	sender->ever_joined = sender->lanes_changed = true;
@@ -174,8 +174,8 @@ void send_drop(struct sender *sender, const struct send_member *member, enum cas
 	for (size_t i = 1; i < sender->n_members && drop->n_peers < DROP_PEERS; i++) {
 		const struct send_member *other =
 			&sender->members[(index + sender->n_members - i) % sender->n_members];
-		/* Of those behind it only who has something: when all are deaf, the first would wait
-		 * for the last, and that one for the first. */
+		/* Of those behind it only who has something: when all are deaf, the first would
+		 * wait for the last, and that one for the first. */
 		bool before = i <= index;
 		bool has = other->lane == LANE_DONE ||
 			   (other->lane == LANE_MULTICAST && (before || other->have > 0)) ||

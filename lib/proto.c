@@ -91,6 +91,7 @@ static const struct json_field goal_fields[] = {
 	FIELD_MAX(struct proto_goal, until, JSON_KIND_STRING, false, 64),
 	FIELD_MAX(struct proto_goal, grace_s, JSON_KIND_UINT, true, 3600),
 	FIELD_MAX(struct proto_goal, chunk_url, JSON_KIND_STRING, false, 512),
+	FIELD_MAX(struct proto_goal, cast, JSON_KIND_STRING, false, 64),
 	FIELD(struct proto_goal, image_key, JSON_KIND_SHA256, false),
 	OBJECTS(struct proto_goal, images, struct proto_image, image_fields, IMAGES_MAX),
 	OBJECTS(struct proto_goal, vms, struct proto_vm, vm_fields, VMS_MAX),

@@ -14,9 +14,11 @@
 
 #include <dirent.h>
 #include <sys/stat.h>
+#include "images/bring.h"
 #include "images/fetch.h"
 #include "images/held.h"
 #include "images/manifest.h"
+#include "lib/clock.h"
 #include "lib/file.h"
 #include "lib/log.h"
 
@@ -85,7 +87,7 @@ static void note_progress(uint64_t have, uint64_t total, void *arg)
 	progress->total = total;
 }
 
-enum { RESERVE_MIB = 512, ROOM_MIN_MIB = 256 };
+enum { RESERVE_MIB = 512, ROOM_MIN_MIB = 256, LOOK_MS = 400 };
 
 uint64_t hold_room(uint64_t memory_mib, const struct proto_goal *goal)
 {
@@ -133,11 +135,81 @@ static int started(const char *image_dir, const char *digest, struct hold_progre
 	return 0;
 }
 
+struct bringing {
+	const char *image_dir, *digest;
+	struct hold_progress *progress;
+	int64_t looked_ms;
+};
+
+/* By multicast everything comes at once, so it is looked now and then whether a VM could start. */
+static bool note_brought(uint64_t have, uint64_t total, void *arg)
+{
+	struct bringing *all = arg;
+	auto_held struct held *held = NULL;
+	int64_t now = clock_real_ms();
+	note_progress(have, total, all->progress);
+	if (all->progress->startable || total == 0 || now - all->looked_ms < LOOK_MS)
+		return !all->progress->limited;
+	all->looked_ms = now;
+	if (held_open(all->image_dir, all->digest, &held, NULL) == 0 && can_start(held))
+		started(all->image_dir, all->digest, all->progress, NULL);
+	return !all->progress->limited;
+}
+
+static void note_bringing(const char *text, void *arg)
+{
+	struct bringing *all = arg;
+	note_peer(text, all->progress);
+}
+
+/* "ADDRESS:PORT" */
+static int cast_parse(const char *text, struct ip4 *ret_address, uint16_t *ret_port)
+{
+	const char *colon = text ? strchr(text, ':') : NULL;
+	auto_free char *address = colon ? xstrndup(text, (size_t)(colon - text)) : NULL;
+	uint64_t port;
+	if (!address || ip4_parse(address, ret_address) < 0 || uint_parse(colon + 1, 1, 65535, &port) < 0)
+		return -EINVAL;
+	*ret_port = (uint16_t)port;
+	return 0;
+}
+
+/* The lab's cast first, then all other ways. */
+static int hold_bring(const char *image_dir, const char *url, const char *digest,
+	struct hold_progress *progress, const struct bring *cast, struct error **err)
+{
+	struct bringing all = {image_dir, digest, progress, 0};
+	struct bring job = *cast;
+	job.digest = digest;
+	job.dir = image_dir;
+	job.base = url;
+	job.name = progress->pc;
+	job.serve_port = progress->serve_port;
+	job.chain = progress->chain;
+	job.cancel = &progress->cancel;
+	job.progress = note_brought;
+	job.note = note_bringing;
+	job.arg = &all;
+	if (progress->peers) {
+		job.peers = (const char *const *)progress->peers->at;
+		job.n_peers = progress->peers->n;
+	}
+	int r = bring_image(&job, err);
+	if (r == 0 && !progress->startable)
+		r = started(image_dir, digest, progress, err);
+	if (r == 0 && !progress->limited)
+		note_progress(progress->total, progress->total, progress);
+	return r;
+}
+
 int hold_fetch(const char *image_dir, const char *url, const char *digest,
 	struct hold_progress *progress, struct error **err)
 {
 	if (!url)
 		return error_make(err, -EINVAL, "the goal names no source of images");
+	struct bring cast = {0};
+	if (progress->pc && cast_parse(progress->cast, &cast.cast, &cast.cast_port) == 0)
+		return hold_bring(image_dir, url, digest, progress, &cast, err);
 	struct fetch job = {
 		.base = url,
 		.digest = digest,

@@ -5,6 +5,7 @@
 
 #include <stdatomic.h>
 #include "boot/hostd/reconcile.h"
+#include "images/chain.h"
 #include "lib/error.h"
 #include "lib/loop.h"
 
@@ -31,6 +32,9 @@ struct hold_progress {
 	atomic_bool limited;   /* there is room for a part of the image only */
 	/* Set before the fetch, not changed in it. */
 	const struct strings *peers; /* "http://10.71.0.12:8081": asked first; NULL: none */
+	const char *pc, *cast; /* as the goal has them; cast may be NULL */
+	uint16_t serve_port;   /* where this host serves peers; 0: nowhere */
+	struct chain_server *chain;  /* and passes on; NULL: it does not */
 	uint64_t room;	   /* bytes of data that may be held of it; 0: as many as it has */
 	struct loop *loop; /* `poke` is posted there when `startable` is set; NULL: never */
 	loop_fn *poke;

@@ -247,7 +247,10 @@ static struct hold_progress *new_progress(struct hostd *h)
 {
 	bool in_memory = h->bases && h->place.image_dir == h->options->image_dir;
 	uint64_t room = in_memory ? hold_room(h->facts.memory_mib, goal_of(h)) : 0;
-	return hold_progress_new(room, h->loop, something_due, h);
+	struct hold_progress *progress = hold_progress_new(room, h->loop, something_due, h);
+	progress->chain = sharing_chain(h->sharing);
+	progress->serve_port = h->options->peer_port;
+	return progress;
 }
 
 static void start_step(struct hostd *h, const struct step *step)

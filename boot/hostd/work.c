@@ -17,7 +17,7 @@ struct work {
 	const struct vm_place *place;
 	struct proto_vm vm; /* MAKE */
 	char *url;	    /* FETCH, with key, name, revision and peers of the image */
-	char *key, *name;
+	char *pc, *cast, *key, *name;
 	uint64_t revision;
 	struct strings peers;
 	struct hold_progress *progress;
@@ -42,9 +42,12 @@ static int fetch(struct work *w)
 		held_prepare(w->place->image_dir, w->subject, w->url, w->progress->room,
 			&w->progress->cancel);
 	w->progress->peers = &w->peers;
+	w->progress->pc = w->pc;
+	w->progress->cast = w->cast;
 	if (r == 0)
 		r = hold_fetch(w->place->image_dir, w->url, w->subject, w->progress, &w->err);
 	w->progress->peers = NULL;
+	w->progress->pc = w->progress->cast = NULL;
 	return r;
 }
 
@@ -91,6 +94,8 @@ static void done(void *arg)
 	free_vm(&w->vm);
 	free(w->subject);
 	free(w->url);
+	free(w->pc);
+	free(w->cast);
 	free(w->key);
 	free(w->name);
 	strings_done(&w->peers);
@@ -109,6 +114,8 @@ static void copy_vm(struct proto_vm *to, const struct proto_vm *from)
 static void copy_image(struct work *w, const struct proto_goal *goal)
 {
 	w->url = xstrdup(goal->chunk_url);
+	w->pc = xstrdup(goal->pc);
+	w->cast = xstrdup(goal->cast);
 	w->key = xstrdup(goal->image_key);
 	vec_each (const struct proto_image, image, &goal->images) {
 		if (strcmp(image->digest, w->subject) != 0)

@@ -7,6 +7,7 @@
  * says that it has worked on the newest goal; before that, silence is not absence. */
 #include "controller/drive/pcs.h"
 
+#include "controller/drive/cast.h"
 #include "controller/drive/holders.h"
 #include "controller/drive/preload.h"
 #include "controller/drive/trouble.h"
@@ -86,6 +87,8 @@ static int fill_host(struct controller *controller, const struct pc *pc, const s
 		r = preload_goal(controller, pc, goal, err);
 	if (r >= 0)
 		r = holders_goal(controller, pc, goal, err);
+	if (r >= 0)
+		cast_goal(controller, pc->name, goal);
 	return r;
 }
 

@@ -9,6 +9,7 @@
  * Kicks in a burst become one rethink; beside kicks a tick comes each second, because deadlines pass
  * without any event. Long polls for goals are woken after the commit, by comparing generations, so that no
  * host ever sees a goal that a crash could take back. */
+#include "controller/drive/cast.h"
 #include "controller/drive/state.h"
 
 #include "controller/wake.h"
@@ -147,6 +148,7 @@ void drive_free(struct drive *drive)
 	vec_done(&drive->peers);
 	admit_pcs_done(&drive->admits);
 	holders_done(&drive->holders);
+	cast_free(drive->cast);
 	strings_done(&drive->vetoes);
 	free(drive);
 }

@@ -39,6 +39,7 @@ struct peer_memory {
 VEC_OF(peer_memories, struct peer_memory);
 
 struct active_run;
+struct cast;
 
 struct drive {
 	struct controller *controller;
@@ -53,6 +54,7 @@ struct drive {
 	int64_t wake_second;	 /* the second of the last magic packets */
 	size_t wakes;		 /* and how many it had */
 	struct holders holders;	 /* of images, for the peers in goals */
+	struct cast *cast;	 /* the sender of images, made when first needed */
 	struct strings vetoes; /* "CLUSTER/LAB": the lab refused its part */
 	struct active_run *runs; /* list, drive/runs.c */
 };

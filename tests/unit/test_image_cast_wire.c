@@ -21,7 +21,7 @@ static struct cast_frame sample(enum cast_kind kind)
 	f.kind = (uint8_t)kind;
 	switch (kind) {
 	case CAST_HELLO:
-		f.hello = (struct cast_hello){.nonce = 1ULL << 63 | 5, .serve_port = 8081};
+		f.hello = (struct cast_hello){.nonce = 1ULL << 63 | 5, .serve_port = 8081, .partial = true};
 		memset(f.hello.digest.b, 0xa5, SHA256_LEN);
 		strcpy(f.hello.name, "pc-07");
 		break;
@@ -142,8 +142,8 @@ static void claims_beyond_the_arrays_are_refused(void **state)
 		size_t at; /* offset in the frame */
 		uint8_t value;
 	} cases[] = {
-		{CAST_HELLO, 8 + 8 + 32 + 2, NAME_MAX_LEN + 1},
-		{CAST_HELLO, 8 + 8 + 32 + 2 + 1, '/'}, /* a name that is none */
+		{CAST_HELLO, 8 + 8 + 32 + 3, NAME_MAX_LEN + 1},
+		{CAST_HELLO, 8 + 8 + 32 + 3 + 1, '/'}, /* a name that is none */
 		{CAST_REPORT, 8 + 3, 2},	       /* a flag that is neither */
 		{CAST_REPORT, 8 + 3, 1},	       /* far, yet with groups */
 		{CAST_REPORT, 8 + 2, CAST_SILENT}, {CAST_REPORT, 8 + 12, CAST_GROUPS + 1},

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The sender of images as a child of the daemon.
+ *
+ * It is started by the first goal that names an image its PC lacks, gets further digests on its
+ * standard input while it runs, and is ended after nobody listened to it for a while; so a lab
+ * without work sends nothing and keeps no process. It dies with us, for its input ends then.
+ *
+ * Nothing depends on it: a host that finds no cast goes on by its peers and by HTTP, so a sender that
+ * cannot start or dies is one line in the log, and it is not started again before a pause.
+ *
+ * What it says of receivers comes, in the end, from the segment: names are looked up among this
+ * lab's PCs before they become an event, each change once. How far each PC is comes with its own
+ * report over TLS, as for any other way.
+ */
+#include "controller/drive/cast.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include "controller/drive/state.h"
+#include "controller/store/pc.h"
+#include "controller/store/store.h"
+#include "lib/clock.h"
+#include "lib/log.h"
+#include "lib/spawn.h"
+
+enum {
+	LINE_MAX_LEN = 1 << 20, /* a line of progress names every receiver */
+	PIECE = 32 << 10,
+	IDLE_MS = 10 * 60 * 1000,
+	AGAIN_MS = 60 * 1000,
+	DIGESTS_MAX = 64, /* of one sender */
+};
+
+struct cast {
+	struct controller *controller;
+	pid_t pid;
+	int in, out;
+	sd_event_source *io, *child;
+	struct strings digests; /* that it was told */
+	struct buf line;
+	int64_t busy_ms;  /* somebody listened last */
+	int64_t began_ms; /* the last start, 0: never */
+	bool ending;
+};
+
+/* Our sibling in the same folder, else whatever PATH has. */
+static char *program(void)
+{
+	char self[4096];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	char *slash = NULL;
+	if (n > 0) {
+		self[n] = '\0';
+		slash = strrchr(self, '/');
+	}
+	if (slash) {
+		*slash = '\0';
+		auto_free char *beside = xasprintf("%s/nightclass-cast", self);
+		if (access(beside, X_OK) == 0)
+			return TAKE_PTR(beside);
+	}
+	return xstrdup("nightclass-cast");
+}
+
+/* ---- what it says ---- */
+
+/* {"event":LANE,"name":PC,"image":DIGEST,"reason":TEXT} */
+static void event_said(struct cast *cast, const json_t *object)
+{
+	struct store *store = cast->controller->store;
+	const char *lane = json_string_value(json_object_get(object, "event"));
+	const char *name = json_string_value(json_object_get(object, "name"));
+	const char *image = json_string_value(json_object_get(object, "image"));
+	const char *reason = json_string_value(json_object_get(object, "reason"));
+	struct pc pc = {0};
+	if (!lane || !name || !image || !name_ok(name) || !reason || !text_ok(reason, 512))
+		return;
+	if (store_pc_get(store, name, &pc, NULL) < 0)
+		return;
+	pc_done(&pc);
+	auto_free char *subject = xasprintf("pc/%s", name);
+	log_notice("cast: PC %s, image %.12s: %s", name, image, reason);
+	store_event(store, "image.cast", subject, NULL, NULL, "PC %s leaves the cast of image %.12s: %s", name,
+		image, reason);
+}
+
+static void progress_said(struct cast *cast, const json_t *object)
+{
+	const json_t *all = json_object_get(object, "receivers"), *one;
+	size_t i;
+	json_array_foreach(all, i, one)
+	{
+		const char *lane = json_string_value(json_object_get(one, "lane"));
+		if (lane && strcmp(lane, "multicast") == 0)
+			cast->busy_ms = clock_real_ms();
+	}
+}
+
+static void error_said(const json_t *object)
+{
+	const char *text = json_string_value(json_object_get(json_object_get(object, "error"), "text"));
+	if (text && text_ok(text, 1024))
+		log_warning("cast: %s", text);
+}
+
+static void line_said(struct cast *cast, const char *line)
+{
+	auto_json json_t *object = NULL;
+	if (json_parse_object(line, strlen(line), &object, NULL) < 0)
+		return;
+	event_said(cast, object);
+	progress_said(cast, object);
+	error_said(object);
+}
+
+static void end(struct cast *cast)
+{
+	if (cast->pid > 0 && !cast->ending)
+		kill(cast->pid, SIGTERM);
+	cast->ending = true;
+}
+
+static int on_readable(sd_event_source *source, int fd, uint32_t events, void *arg)
+{
+	struct cast *cast = arg;
+	char bytes[PIECE], *newline;
+	(void)events;
+	ssize_t n = read(fd, bytes, sizeof(bytes));
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (n <= 0)
+		return sd_event_source_set_enabled(source, SD_EVENT_OFF);
+	buf_add(&cast->line, bytes, (size_t)n);
+	while (cast->line.text && (newline = strchr(cast->line.text, '\n'))) {
+		*newline = '\0';
+		line_said(cast, cast->line.text);
+		size_t used = (size_t)(newline + 1 - cast->line.text);
+		memmove(cast->line.text, newline + 1, cast->line.len - used + 1);
+		cast->line.len -= used;
+	}
+	if (cast->line.len > LINE_MAX_LEN)
+		buf_done(&cast->line);
+	if (clock_real_ms() - cast->busy_ms > IDLE_MS)
+		end(cast);
+	return 0;
+}
+
+/* ---- the child ---- */
+
+static void forget(struct cast *cast)
+{
+	cast->io = sd_event_source_disable_unref(cast->io);
+	cast->child = sd_event_source_disable_unref(cast->child);
+	if (cast->in >= 0)
+		close(cast->in);
+	if (cast->out >= 0)
+		close(cast->out);
+	cast->in = cast->out = -1;
+	cast->pid = 0;
+	cast->ending = false;
+	buf_done(&cast->line);
+	strings_done(&cast->digests);
+	cast->digests = (struct strings){0};
+}
+
+static int on_exit_child(sd_event_source *source, const siginfo_t *info, void *arg)
+{
+	struct cast *cast = arg;
+	(void)source;
+	if (!cast->ending)
+		log_warning("cast: the sender ended (%s %d); hosts get images from their peers and by HTTP",
+			info->si_code == CLD_EXITED ? "exit" : "signal", info->si_status);
+	forget(cast);
+	return 0;
+}
+
+static int start(struct cast *cast, struct error **err)
+{
+	const struct config *config = &cast->controller->config;
+	char address[IP4_TEXT];
+	ip4_format(config->lan_address.address, address);
+	auto_free char *path = program();
+	auto_free char *store = xasprintf("%s/store", config->state_dir);
+	auto_free char *port = xasprintf("%u", config->cast_port);
+	auto_free char *rate = xasprintf("%llu", (unsigned long long)config->cast_rate * 1000000);
+	const char *const argv[] = {path, "send", "--store", store, "--group", config->cast_group, "--port", port,
+		"--interface", address, "--rate", rate, "--more", NULL};
+	sd_event *event = loop_event(cast->controller->loop);
+	int fds[3];
+	cast->began_ms = cast->busy_ms = clock_real_ms();
+	int r = spawn_start(argv, NULL, 1 | 2, fds, &cast->pid, err);
+	if (r < 0)
+		return r;
+	cast->in = fds[0];
+	cast->out = fds[1];
+	fcntl(cast->in, F_SETFL, O_NONBLOCK);
+	fcntl(cast->out, F_SETFL, O_NONBLOCK);
+	r = sd_event_add_child(event, &cast->child, cast->pid, WEXITED, on_exit_child, cast);
+	if (r >= 0)
+		r = sd_event_add_io(event, &cast->io, cast->out, EPOLLIN, on_readable, cast);
+	if (r < 0) {
+		kill(cast->pid, SIGKILL);
+		waitpid(cast->pid, NULL, 0);
+		forget(cast);
+		return error_make(err, r, "%s cannot be watched: %s", path, strerror(-r));
+	}
+	return 0;
+}
+
+/* True: it sends this image from now on. */
+static bool offer(struct cast *cast, const char *digest)
+{
+	auto_error struct error *err = NULL;
+	auto_free char *line = xasprintf("%s\n", digest);
+	if (cast->ending)
+		return false;
+	if (cast->pid == 0) {
+		if (cast->began_ms && clock_real_ms() - cast->began_ms < AGAIN_MS)
+			return false;
+		int r = start(cast, &err);
+		if (r < 0) {
+			log_warning("cast: %s; hosts get images by HTTP", error_text(err, r));
+			return false;
+		}
+	}
+	vec_each (char *, known, &cast->digests)
+		if (strcmp(*known, digest) == 0)
+			return true;
+	/* A pipe takes a line whole or, when the child hangs, not at all. */
+	if (cast->digests.n == DIGESTS_MAX || write(cast->in, line, strlen(line)) != (ssize_t)strlen(line))
+		return false;
+	vec_push(&cast->digests, xstrdup(digest));
+	return true;
+}
+
+/* ---- goals ---- */
+
+static bool has(const struct proto_report *report, const char *digest)
+{
+	vec_each (const struct proto_image_seen, image, &report->images)
+		if (strcmp(image->digest, digest) == 0)
+			return image->total && image->have == image->total;
+	return false;
+}
+
+void cast_goal(struct controller *controller, const char *pc, struct proto_goal *goal)
+{
+	const struct config *config = &controller->config;
+	struct proto_report report = {0};
+	char address[IP4_TEXT];
+	bool sends = false;
+	if (!controller->drive || goal->images.n == 0 || strcmp(config->cast_group, "none") == 0)
+		return;
+	if (!controller->drive->cast) {
+		controller->drive->cast = xnew(struct cast);
+		*controller->drive->cast = (struct cast){.controller = controller, .in = -1, .out = -1};
+	}
+	bool reported = store_pc_report(controller->store, pc, &report, NULL) >= 0;
+	vec_each (struct proto_image, image, &goal->images)
+		if (!reported || !has(&report, image->digest))
+			sends = offer(controller->drive->cast, image->digest) || sends;
+	proto_report_done(&report);
+	if (sends)
+		goal->cast = xasprintf(
+			"%s:%u", ip4_format(config->lan_address.address, address), config->cast_port);
+}
+
+void cast_free(struct cast *cast)
+{
+	if (!cast)
+		return;
+	if (cast->pid > 0) { /* it has nothing to save */
+		kill(cast->pid, SIGKILL);
+		cast->child = sd_event_source_disable_unref(cast->child);
+		waitpid(cast->pid, NULL, 0);
+	}
+	forget(cast);
+	free(cast);
+}
