@@ -150,8 +150,8 @@ fuzz:
 IMG := build/images
 files_of = $(shell find $(1) -type f 2>/dev/null)
 RECIPE := images/recipes/debian-tree boot/host-image/pick.sh
-$(IMG)/host/host.squashfs: $(B)/nightclass-hostd $(call files_of,boot/host-image) $(RECIPE)
-	boot/host-image/build $(IMG)/host $(B)/nightclass-hostd
+$(IMG)/host/host.squashfs: $(B)/nightclass-hostd $(PLUGIN) $(call files_of,boot/host-image) $(RECIPE)
+	boot/host-image/build $(IMG)/host $(B)/nightclass-hostd $(PLUGIN)
 define recipe_rule
 $(IMG)/$(1)/disk.raw: $(B)/nightclass-guest images/recipes/vm-image $(call files_of,images/recipes/$(1) images/recipes/common) $(RECIPE)
 	images/recipes/$(1)/build $(IMG)/$(1) $(B)/nightclass-guest
@@ -213,6 +213,7 @@ install: all
 		$(DESTDIR)$(PREFIX)/lib/sysctl.d
 	install -m 755 $(B)/nightclass $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(addprefix $(B)/,$(filter-out nightclass,$(PROGRAMS))) $(DESTDIR)$(SBIN)/
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/lib/nightclass $(PLUGIN)
 	$(B)/nightclass completion bash >$(DESTDIR)$(COMPLETION)/nightclass
 	@# The recipes stand as in the source tree, for they use each other; installed, their cache is the system's.
 	rm -rf $(addprefix $(DESTDIR)$(DATA)/,images/recipes boot/host-image day)
