@@ -111,10 +111,10 @@ static void seal_size(int source, struct seal *seal)
 int reader_serve(int socket, uid_t uid)
 {
 	struct seal seal = {.uid = uid};
-	struct reader_request request;
-	struct reader_result result;
+	struct reader_request request = {0};
+	struct reader_result result = {0};
 	auto_error struct error *err = NULL;
-	int files[READER_FILES];
+	int files[READER_FILES] = {-1, -1, -1};
 	int r = request_receive(socket, &request, files, &err);
 
 	if (r == -ECANCELED)

@@ -91,7 +91,7 @@ static int step_unpack(struct work *work, enum packing packing, struct error **e
 
 static int step_ova(struct work *work, struct error **err)
 {
-	struct ova_disk disk;
+	struct ova_disk disk = {0};
 	struct disk_out out;
 	int next, r = scratch(work, READER_UNPACK, IMAGE_SIZE_MAX, &next, &out, err);
 

@@ -93,7 +93,7 @@ static int files_close(void)
 #elif defined(__aarch64__)
 #define ARCHITECTURE AUDIT_ARCH_AARCH64
 #else
-#error "the filter of system calls does not know this architecture"
+_Static_assert(0, "the filter of system calls does not know this architecture");
 #endif
 
 static int calls_filter(struct error **err)
