@@ -13,13 +13,11 @@
  */
 #include "images/bring.h"
 
-#include <dirent.h>
 #include <poll.h>
 
 #include "images/cast_recv.h"
 #include "images/fetch.h"
 #include "images/fetch_sources.h"
-#include "images/reuse.h"
 #include "lib/hostlist.h"
 
 enum {
@@ -167,41 +165,12 @@ static int by_chain(struct bringing *all)
 	return r;
 }
 
-static bool others_held(const struct bring *job)
-{
-	DIR *dir = opendir(job->dir);
-	const struct dirent *entry;
-	bool any = false;
-
-	while (dir && !any && (entry = readdir(dir)))
-		any = sha256_hex_ok(entry->d_name) && strcmp(entry->d_name, job->digest) != 0;
-	if (dir)
-		closedir(dir);
-	return any;
-}
-
-/* What other revisions here have of it need not be cast. It must be in place before the sender
- * hears of us, for it casts what is needed. */
-static void reuse(struct bringing *all)
-{
-	const struct bring *job = all->job;
-	auto_held struct held *held = NULL;
-	uint64_t bytes = 0;
-
-	if (others_held(job) && by_http(all, true, NULL) == 0 &&
-		held_open(job->dir, job->digest, &held, NULL) == 0)
-		(void)held_reuse(held, job->dir, job->digest, job->cancel, &bytes, NULL);
-}
-
 int bring_image(const struct bring *job, struct error **err)
 {
 	struct bringing all = {.job = job};
 
 	if (job->cast.host && !fetch_is_complete(job->dir, job->digest)) {
-		int r;
-
-		reuse(&all);
-		r = by_cast(&all);
+		int r = by_cast(&all);
 
 		if (r == 0)
 			return 0;

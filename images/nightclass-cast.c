@@ -20,6 +20,7 @@
 #include "images/bring.h"
 #include "images/cast_recv.h"
 #include "images/cast_send.h"
+#include "images/reuse.h"
 #include "images/serve.h"
 #include "lib/clock.h"
 #include "lib/file.h"
@@ -193,8 +194,10 @@ static int receive_all_ways(const struct cast_receive *job, const char *base)
 		r = serve_start(&http, &serve, &err);
 	if (r == 0)
 		r = chain_server_start(&chain, &bring.chain, &err);
-	if (r == 0)
+	if (r == 0) {
+		held_prepare(job->dir, job->digest, base, 0, job->cancel);
 		r = bring_image(&bring, &err);
+	}
 	if (r == 0)
 		print_line(json_pack("{s:s, s:I}", "result", "whole", "ms",
 			(json_int_t)(clock_real_ms() - begun)));

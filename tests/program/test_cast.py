@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The controller has cast what hosts lack, and only that, and says so in their goals."""
+import json
+import os
+import signal
+import subprocess
+
+import pytest
+
+from tests.program.conftest import BUILD, until
+from tests.program.host import Host
+from tests.program.test_preload import make_image, whole
+
+CAST = BUILD / "nightclass-cast"
+PORT = 17867
+
+
+@pytest.fixture
+def controller(make_controller):
+    if not CAST.exists():
+        pytest.skip(f"{CAST} is not built")
+    made = make_controller(lab="preload = mpi", options=f"cast_port = {PORT}")
+    made.add_pc(1)
+    made.host_image()
+    return made
+
+
+def senders(controller) -> list[int]:
+    """Processes that cast from this controller's store."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                words = file.read().split(b"\0")
+        except OSError:
+            continue
+        if b"send" in words and f"{controller.state}/store".encode() in words:
+            found.append(int(pid))
+    return found
+
+
+def receive(controller, digest: str, folder) -> dict:
+    done = subprocess.run([str(word) for word in (CAST, "receive", "--alone", "--dir", folder, "--server", "127.0.0.1", "--port", PORT,
+                                                  "--name", "pc1", digest)], capture_output=True, text=True, timeout=60)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_what_a_host_lacks_is_cast(controller, tmp_path):
+    digest = make_image(controller, "mpi")
+    controller.begin_night()
+    host = Host(controller, 1).boot()
+    assert host.goal().json["cast"] == f"127.0.0.1:{PORT}"
+    assert len(senders(controller)) == 1
+    result = receive(controller, digest, tmp_path / "images")
+    assert result.get("result") == "whole", result
+    assert (tmp_path / "images" / digest / "complete").exists()
+    assert host.report(images=whole(digest)).status == 204
+    assert "cast" not in host.goal().json
+
+
+def test_a_second_image_joins_the_same_cast(controller, tmp_path):
+    make_image(controller, "mpi")
+    controller.begin_night()
+    host = Host(controller, 1).boot()
+    assert host.goal().json["cast"]
+    first = senders(controller)
+    digest = make_image(controller, "mpi")
+    until(lambda: host.goal().json["images"][0]["digest"] == digest, 10, "the new revision")
+    assert receive(controller, digest, tmp_path / "images").get("result") == "whole"
+    assert senders(controller) == first
+
+
+def test_a_sender_that_dies_is_no_trouble(controller):
+    make_image(controller, "mpi")
+    controller.begin_night()
+    host = Host(controller, 1).boot()
+    assert host.goal().json["cast"]
+    for pid in senders(controller):
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: not senders(controller), 10, "the sender's end")
+    until(lambda: "cast" not in host.goal().json, 10, "a goal without it")
+    assert host.goal().json["chunk_url"]
+
+
+def test_the_sender_ends_with_the_controller(controller):
+    make_image(controller, "mpi")
+    controller.begin_night()
+    assert Host(controller, 1).boot().goal().json["cast"]
+    assert senders(controller)
+    controller.stop()
+    until(lambda: not senders(controller), 10, "the sender's end")
