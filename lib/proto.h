@@ -65,7 +65,7 @@ struct proto_goal {
 	char *until;	     /* the hand-back time for people, RFC 3339 */
 	uint64_t grace_s;    /* ACPI shutdown grace before destroy (60) */
 	char *chunk_url;     /* "http://10.71.0.1:8080": + "/manifests/DIGEST", "/chunks/DIGEST" */
-	char *cast;	     /* "10.71.0.1:7867": casts the images by multicast (images/cast_recv.h); NULL: nobody does */
+	char *cast;	     /* "10.71.0.1:7867": casts the images (images/cast_recv.h); NULL: nobody does */
 	char *image_key;     /* public key of publications, 64 hex digits; NULL: they are not asked for */
 	struct proto_images images;
 	struct proto_vms vms;
