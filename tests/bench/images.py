@@ -70,11 +70,11 @@ class Bench:
     def run(self, scenario, tool) -> dict:
         lab = labs.Lab(scenario.n, self.settings.mbit, self.settings.snooping)
         try:
+            lab.meet()  # before anything is lost
             for i in range(scenario.slow):
                 lab.rate(lab.host(scenario.n - 1 - i), self.settings.mbit / 4)
             lab.loss(scenario.loss)
             lab.multicast(scenario.multicast)
-            lab.meet()
             if "offloads" not in self.record:
                 self.record["offloads"] = labs.offloads(labs.SERVER)
             image = self.image_for(scenario, tool)

@@ -98,7 +98,7 @@ class Ours(Tool):
 
 class Cast(Ours):
     name = "ours"
-    what = "nightclass-cast with a cap at the port's rate; the PCs take the cast, else the chain, else peers and HTTP"
+    what = "nightclass-cast with a cap at the port's rate; a PC takes the cast, else the chain, else peers and HTTP"
     packages = ("nginx-light",)
     program = "bench/host"
     polled = True  # a PC goes on serving its peers
