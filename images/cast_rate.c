@@ -24,6 +24,7 @@
 #define FLOOR 0.01	 /* of the cap */
 #define STEP_FIRST 0.002 /* of the cap: the first growth after a cut */
 #define STEP_LAST 0.04	 /* and the largest, each twice the one before */
+#define CHANCE_MOST 0.12 /* more than that no cable loses by chance */
 #define SAME 0.7	 /* this share of the loss still there: the cut was no use */
 
 void cast_rate_init(struct cast_rate *rate, double cap)
@@ -73,8 +74,8 @@ bool cast_rate_step(struct cast_rate *rate, double *loss, size_t n)
 	worst = loss[(n * 9 + 9) / 10 - 1];
 	if (rate->trial) {
 		rate->trial = false;
-		if (worst > BY_CHANCE && worst >= rate->cause * SAME) {
-			rate->tolerance = worst * 1.5 > 0.5 ? 0.5 : worst * 1.5;
+		if (worst > BY_CHANCE && worst < CHANCE_MOST && worst >= rate->cause * SAME) {
+			rate->tolerance = worst * 1.5 < CHANCE_MOST ? worst * 1.5 : CHANCE_MOST;
 			rate->rate = rate->before;
 			return true;
 		}

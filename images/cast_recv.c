@@ -404,7 +404,7 @@ static void look_at_state(struct running *run, bool refused, struct error **err)
 	else if (receiver->failed < 0)
 		end(run, receiver->failed, err, error_text(receiver->failure, receiver->failed));
 	else if (receiver->seen.wrong > WRONG_MAX &&
-		 receiver->seen.wrong > receiver->seen.packets / 2000)
+		 receiver->seen.wrong > receiver->seen.packets / 100)
 		end(run, -EBADMSG, err, "too much of what is cast is wrong");
 	else if (run->at.now - run->at.heard > patience)
 		end(run, -EHOSTUNREACH, err,

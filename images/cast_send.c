@@ -199,12 +199,16 @@ static unsigned next_frames(struct sender *sender, unsigned max, const uint8_t *
 		block = unsent(sender, false);
 	if (!block)
 		block = begin_block(sender, send_image_bulk);
-	if (!block) {
-		for (unsigned b = 0; b < SEND_BLOCKS && !block; b++)
-			if (send_block_relent(sender, &sender->blocks[b]))
-				block = lacking(sender);
-		return block ? (unsigned)send_block_parities(sender, block, max, ret_frames) : 0;
+	for (unsigned b = 0; b < SEND_BLOCKS && !block; b++) {
+		if (!send_block_relent(sender, &sender->blocks[b]))
+			continue;
+		block = lacking(sender);
+		if (block)
+			return (unsigned)send_block_parities(sender, block, max, ret_frames);
+		block = begin_block(sender, send_image_bulk);
 	}
+	if (!block)
+		return 0;
 	n = send_block_sources(sender, block, max, ret_frames);
 	if (n >= 0)
 		return (unsigned)n;

@@ -61,6 +61,7 @@ void send_block_open(struct sender *sender, struct send_image *image, struct sen
 		abort(); /* our own */
 	block->frames = buffer_take(sender);
 	block->open = true;
+	block->opened_ms = sender->now_ms;
 	for (unsigned i = 0; i < block->layout.sources; i++)
 		cast_put_header(block->frames + (size_t)i * CAST_FRAME_MAX, sender->session,
 			block->what.block, (uint16_t)i);
@@ -295,16 +296,16 @@ static int byte_cmp(const void *a, const void *b)
 	return *(const uint8_t *)a - *(const uint8_t *)b;
 }
 
-/* The reports of a round are in. What the middle receiver lacks is usual, and twice that is
- * repaired; who lacks more has been away, and would make all others wait for what it alone needs:
- * it is helped when there is nothing else to send. */
+/* The reports of a round are in. What the middle one of those lacks who were there is usual, and
+ * twice that is repaired; who lacks more has been away, and would make all others wait for what it
+ * alone needs: it is helped when there is nothing else to send. */
 static void judge_much(struct sender *sender, struct send_block *block)
 {
 	uint8_t worst[CAST_RECEIVERS];
 	size_t n = 0;
 
 	for (size_t i = 0; i < sender->n_members && block->rounds == 1; i++)
-		if (block->answered[i])
+		if (block->answered[i] && sender->members[i].joined_ms <= block->opened_ms)
 			worst[n++] = block->worst[i];
 	if (n > 0) {
 		qsort(worst, n, 1, byte_cmp);
@@ -324,10 +325,43 @@ static void judge_much(struct sender *sender, struct send_block *block)
 	}
 }
 
+struct left {
+	unsigned open;	 /* have not settled */
+	unsigned silent; /* of these, did not answer the last round */
+	unsigned much;	 /* wait until there is nothing else to send */
+};
+
+static struct left left_of(const struct sender *sender, const struct send_block *block)
+{
+	struct left left = {0};
+
+	for (size_t i = 0; i < sender->n_members; i++) {
+		const struct send_member *member = &sender->members[i];
+
+		if (member->image != block->image || !send_member_active(member) ||
+			(!member->has_plan && !block->what.of_plan) ||
+			block->answer[i] == ANSWER_SETTLED)
+			continue;
+		if (block->answer[i] == ANSWER_MUCH && block->judged == block->rounds) {
+			left.much++;
+			continue;
+		}
+		left.open++;
+		left.silent += block->answered[i] < block->rounds;
+	}
+	return left;
+}
+
 bool send_block_relent(struct sender *sender, struct send_block *block)
 {
 	bool any = false;
 
+	/* Chunks of it go out again anyway, for those who need no more than these too. */
+	if (block->open && block->partly && block->judged == block->rounds && block->rounds > 0 &&
+		left_of(sender, block).open == 0) {
+		send_block_close(sender, block);
+		return true;
+	}
 	for (size_t i = 0; i < sender->n_members && block->open; i++) {
 		if (block->answer[i] != ANSWER_MUCH || !send_member_active(&sender->members[i]))
 			continue;
@@ -356,6 +390,7 @@ void send_block_report(struct sender *sender, size_t member, const struct cast_r
 	}
 	if (report->n_groups == 0) {
 		need_set(&sender->members[member], block, report);
+		block->partly |= report->far;
 		block->answer[member] = ANSWER_SETTLED;
 	} else if (block->answer[member] != ANSWER_SETTLED) {
 		lacks_take(sender, block, member, report);
@@ -369,33 +404,6 @@ static void ask(struct sender *sender, struct send_block *block)
 	memcpy(block->before[block->rounds], block->sent, sizeof(block->sent));
 	block->asked_ms = sender->now_ms;
 	send_block_frame(sender, block, block->rounds++);
-}
-
-struct left {
-	unsigned open;	 /* have not settled */
-	unsigned silent; /* of these, did not answer the last round */
-	unsigned much;	 /* wait until there is nothing else to send */
-};
-
-static struct left left_of(const struct sender *sender, const struct send_block *block)
-{
-	struct left left = {0};
-
-	for (size_t i = 0; i < sender->n_members; i++) {
-		const struct send_member *member = &sender->members[i];
-
-		if (member->image != block->image || !send_member_active(member) ||
-			(!member->has_plan && !block->what.of_plan) ||
-			block->answer[i] == ANSWER_SETTLED)
-			continue;
-		if (block->answer[i] == ANSWER_MUCH && block->judged == block->rounds) {
-			left.much++;
-			continue;
-		}
-		left.open++;
-		left.silent += block->answered[i] < block->rounds;
-	}
-	return left;
 }
 
 int64_t send_block_tick(struct sender *sender, struct send_block *block)

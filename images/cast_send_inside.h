@@ -54,7 +54,7 @@ struct send_member {
 	char *reason;
 	bool changed;
 	bool has_plan;
-	int64_t heard_ms;
+	int64_t joined_ms, heard_ms;
 	uint64_t *need; /* chunks of the plan */
 	uint32_t n_need;
 	uint64_t have, total;
@@ -89,7 +89,8 @@ struct send_block {
 	unsigned vain;					/* rounds in a row without any news */
 	bool news;					/* since the last round */
 	bool repaired;					/* something was sent since */
-	int64_t asked_ms;
+	int64_t opened_ms, asked_ms;
+	bool partly; /* somebody came in its middle and needs chunks of it again */
 	uint8_t answer[CAST_RECEIVERS]; /* enum answer */
 	uint8_t lacks[CAST_RECEIVERS]
 		     [CAST_GROUPS];	  /* the latest report, when ANSWER_LACKS or _MUCH */
@@ -155,7 +156,8 @@ int send_block_sources(
 	struct sender *sender, struct send_block *block, unsigned max, const uint8_t **ret_frames);
 int send_block_parities(
 	struct sender *sender, struct send_block *block, unsigned max, const uint8_t **ret_frames);
-/* Helps those who lack much more than the others: there is nothing else to do. True: some. */
+/* Helps those who lack much more than the others, for there is nothing else to do. True: there are
+ * parities to send now, or the block was closed and its chunks go out again. */
 bool send_block_relent(struct sender *sender, struct send_block *block);
 bool send_block_lacks(const struct send_block *block);
 void send_block_report(struct sender *sender, size_t member, const struct cast_report *report);

@@ -107,6 +107,7 @@ static void member_begin(struct sender *sender, struct send_member *member,
 		.nonce = hello->nonce,
 		.lane = LANE_MULTICAST,
 		.changed = true,
+		.joined_ms = sender->now_ms,
 		.heard_ms = sender->now_ms};
 	snprintf(member->name, sizeof(member->name), "%s", hello->name);
 	need_begin(member, !hello->partial);

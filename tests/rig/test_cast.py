@@ -223,7 +223,7 @@ n = 0
 while True:
     session, block, index = struct.unpack("!IHH", listen.recv(2048)[:8])
     n += 1
-    if n % 400 == 0 and block != 0xffff:  # as the sender: a packet yet to come, a parity, a block nobody sent
+    if n % 900 == 0 and block != 0xffff:  # as the sender: a packet yet to come, a parity, a block nobody sent
         for b, i in ((block, index + 60), (block, 0x8000 + n % 20), (block ^ 0x4000, 1)):
             raw.sendto(udp(SERVER, PORT, GROUP, PORT, struct.pack("!IHH", session, b, i) + os.urandom(1464)), (GROUP, 0))
     if n % 50 == 0:  # another session, another sender, noise, and to the sender what nobody is
