@@ -47,7 +47,8 @@ def wire():
     pc.ip("link", "set", "br0", "address", MAC)
     yield pc
     pc.delete()
-    root.run("ip", "link", "del", "hostdlan", check=False)
+    for name in ("hostdp", "hostdlan", "hostdlan-plug"):
+        root.run("ip", "link", "del", name, check=False)
 
 
 class Machine:
@@ -81,8 +82,9 @@ class Machine:
 
 @pytest.fixture(scope="module")
 def machine(wire):
-    folder = pathlib.Path("/run/hostd-rig/pc")  # the machine shows its own /run with only this in it
-    folder.mkdir(parents=True)
+    rig = pathlib.Path("/run/hostd-rig")  # the machine shows its own /run with only this in it
+    rig.mkdir(exist_ok=True)
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="pc", dir=rig))
     made = Machine(wire, folder)
     yield made
     made.stop()
