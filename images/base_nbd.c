@@ -19,6 +19,7 @@
 #include <nbdkit-plugin.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 
 #include "images/base_reader.h"
 #include "lib/str.h"
@@ -89,6 +90,9 @@ static int on_get_ready(void)
 	auto_error struct error *err = NULL;
 	int r = base_new(&options, &base, &err);
 
+	/* nbdkit binds its socket after this and would leave it to root alone; QEMU is another
+	 * user. What we make ourselves names its mode. */
+	umask(0);
 	if (r == 0)
 		return 0;
 	nbdkit_error("%s", error_text(err, r));

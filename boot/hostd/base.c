@@ -10,13 +10,12 @@
  * VMs keep the road they began with, and it costs a few MiB. New VMs use the file.
  *
  * The socket can be connected by every user of this host, because QEMU is one of them; nobody else
- * is on it. The umask is set for the moment of the start, on the loop thread.
+ * is on it. The plugin sees to that.
  */
 #include "boot/hostd/base.h"
 
 #include <signal.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <poll.h>
@@ -112,17 +111,13 @@ static int spawn_server(struct base *base, struct error **err)
 	auto_free char *parent = xasprintf("parent=%d", (int)getpid());
 	const char *const argv[] = {"nbdkit", "--foreground", "--unix", base->socket,
 		base->bases->plugin, dir, digest, url, parent, NULL};
-	mode_t mask;
 	int r = file_mkdirs(base->bases->vm_dir, 0755, err);
 
 	if (r < 0)
 		return r;
 	if (unlink(base->socket) < 0 && errno != ENOENT)
 		return error_make(err, -errno, "%s: %s", base->socket, strerror(errno));
-	mask = umask(0);
-	r = spawn_start(argv, NULL, 0, NULL, &base->pid, err);
-	umask(mask);
-	return r;
+	return spawn_start(argv, NULL, 0, NULL, &base->pid, err);
 }
 
 static void start(void *arg)

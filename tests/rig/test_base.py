@@ -6,6 +6,7 @@ import json
 import pathlib
 import shutil
 import socket
+import stat
 import subprocess
 import threading
 import time
@@ -104,6 +105,14 @@ def server_gone():
     class Gone:
         base = "http://127.0.0.1:9"
     return Gone()
+
+
+def test_qemu_may_connect_whoever_it_runs_as(stored, tmp_path):
+    store, digest = stored
+    with Server(store) as server, Base(server, digest, tmp_path / "host") as base:
+        assert stat.S_IMODE(base.socket.stat().st_mode) == 0o777
+        made = {path.name: stat.S_IMODE(path.stat().st_mode) & 0o022 for path in (tmp_path / "host" / digest).iterdir()}
+    assert set(made.values()) == {0}, f"nothing else can be written by others: {made}"
 
 
 def test_it_cannot_be_written(stored, tmp_path):
