@@ -38,8 +38,12 @@ struct chain_serve {
 int chain_server_start(
 	const struct chain_serve *config, struct chain_server **ret_server, struct error **err);
 /* Nobody is served any more. A chain_receive with this server may still be running (it passes
- * nothing on then); none may be begun. NULL is fine. */
+ * nothing on then); none may be begun without a reference. NULL is fine. */
 void chain_server_stop(struct chain_server *server);
+/* Keeps the memory of a server beyond its stop, for a receive that may just begin: it then finds
+ * one that serves nobody. */
+struct chain_server *chain_server_ref(struct chain_server *server);
+void chain_server_unref(struct chain_server *server);
 uint16_t chain_server_port(const struct chain_server *server);
 
 struct chain_job {

@@ -20,7 +20,15 @@
 
 enum { LEFT_SHARE = 4 };
 
-static void server_unref(struct chain_server *server)
+struct chain_server *chain_server_ref(struct chain_server *server)
+{
+	pthread_mutex_lock(&server->lock);
+	server->refs++;
+	pthread_mutex_unlock(&server->lock);
+	return server;
+}
+
+void chain_server_unref(struct chain_server *server)
 {
 	bool last;
 
@@ -90,7 +98,7 @@ void chain_relay_close(struct chain_server *server, const char *digest)
 		return;
 	chain_log_unref(relay->log);
 	free(relay);
-	server_unref(server);
+	chain_server_unref(server);
 }
 
 struct chain_log *chain_relay_log(struct chain_server *server, const char *digest)
@@ -273,7 +281,7 @@ void chain_server_stop(struct chain_server *server)
 	close(server->listener);
 	if (server->stop >= 0)
 		close(server->stop);
-	server_unref(server);
+	chain_server_unref(server);
 }
 
 uint16_t chain_server_port(const struct chain_server *server)

@@ -291,7 +291,7 @@ static void reboot_now(struct hostd *h)
 	auto_error struct error *err = NULL;
 	log_notice("host: restarting as a desktop");
 	/* whoever still reads images has to let go of the disk first */
-	sharing_stop(TAKE_PTR(h->sharing));
+	sharing_close(h->sharing);
 	bases_stop(h->bases);
 	scratch_close(&h->scratch);
 	int r = handback_reboot(h->options->reboot_command, &err);
@@ -581,7 +581,7 @@ void hostd_free(struct hostd *h)
 	if (!h)
 		return;
 	bases_free(h->bases);
-	sharing_stop(h->sharing);
+	sharing_free(h->sharing);
 	link_free(h->link);
 	lister_free(h->lister);
 	host_seen_done(&h->seen);

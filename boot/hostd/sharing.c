@@ -15,7 +15,8 @@
 
 struct sharing {
 	struct serve *serve;
-	struct chain_server *chain;
+	struct chain_server *chain; /* a reference: a fetch may begin with it to the last */
+	bool closed;
 };
 
 struct sharing *sharing_start(const char *image_dir, uint16_t port)
@@ -33,15 +34,27 @@ struct sharing *sharing_start(const char *image_dir, uint16_t port)
 	r = chain_server_start(&chain, &sharing->chain, &chain_err);
 	if (r < 0)
 		log_warning("peers: %s", error_text(chain_err, r));
+	else
+		chain_server_ref(sharing->chain);
 	return sharing;
 }
 
-void sharing_stop(struct sharing *sharing)
+void sharing_close(struct sharing *sharing)
+{
+	if (!sharing || sharing->closed)
+		return;
+	sharing->closed = true;
+	chain_server_stop(sharing->chain);
+	serve_stop(sharing->serve);
+}
+
+void sharing_free(struct sharing *sharing)
 {
 	if (!sharing)
 		return;
-	chain_server_stop(sharing->chain);
-	serve_stop(sharing->serve);
+	sharing_close(sharing);
+	if (sharing->chain)
+		chain_server_unref(sharing->chain);
 	free(sharing);
 }
 

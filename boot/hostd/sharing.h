@@ -11,7 +11,11 @@ struct sharing;
 /* Listens on `port` (HTTP) and the one after it (chain), in threads of its own; 0: on nothing. A
  * listener that cannot be had is logged, and the host goes on without it. */
 struct sharing *sharing_start(const char *image_dir, uint16_t port);
-void sharing_stop(struct sharing *sharing); /* NULL is fine */
+/* Nobody is served any more; NULL is fine. A fetch may still have the chain's server in its hand,
+ * so its memory stays until sharing_free. */
+void sharing_close(struct sharing *sharing);
+/* When no fetch runs any more; NULL is fine. */
+void sharing_free(struct sharing *sharing);
 /* For chain_receive, so that what comes in goes on; NULL: there is none. */
 struct chain_server *sharing_chain(const struct sharing *sharing);
 

@@ -16,6 +16,7 @@
 #include <sys/resource.h>
 
 #include "images/chain.h"
+#include "images/chain_inside.h"
 #include "images/chain_log.h"
 #include "images/chain_watch.h"
 #include "images/chain_wire.h"
@@ -495,6 +496,26 @@ static int node_program(int argc, char **argv)
 	return r;
 }
 
+/* The host closes its doors while a fetch that was called off may just begin. */
+static void a_stopped_server_is_still_there(void **state)
+{
+	static const char digest[] =
+		"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+	const struct chain_serve config = {.held = "/nonexistent"};
+	struct chain_server *server = NULL;
+	struct chain_log *log = chain_log_new();
+
+	(void)state;
+	assert_int_equal(chain_server_start(&config, &server, NULL), 0);
+	assert_ptr_equal(chain_server_ref(server), server);
+	chain_server_stop(server);
+	assert_int_equal(chain_relay_open(server, digest, log), 0);
+	chain_relay_tell(server, digest, &(const uint32_t){1}, 1);
+	chain_relay_close(server, digest);
+	chain_server_unref(server);
+	chain_log_unref(log);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -508,6 +529,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(leaves_the_slow_one_and_only_that),
 		cmocka_unit_test(a_moment_is_no_reason),
 		cmocka_unit_test(leaves_a_liar_but_not_its_victim),
+		cmocka_unit_test(a_stopped_server_is_still_there),
 	};
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
