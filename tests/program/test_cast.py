@@ -39,6 +39,11 @@ def senders(controller) -> list[int]:
     return found
 
 
+def started(controller) -> list[int]:
+    """The same, once there is one: a goal may name the cast while its process is still between fork and exec."""
+    return until(lambda: senders(controller), 10, "a sender")
+
+
 def receive(controller, digest: str, folder) -> dict:
     done = subprocess.run([str(word) for word in (CAST, "receive", "--alone", "--dir", folder, "--server", "127.0.0.1", "--port", PORT,
                                                   "--name", "pc1", digest)], capture_output=True, text=True, timeout=60)
@@ -50,7 +55,7 @@ def test_what_a_host_lacks_is_cast(controller, tmp_path):
     controller.begin_night()
     host = Host(controller, 1).boot()
     assert host.goal().json["cast"] == f"127.0.0.1:{PORT}"
-    assert len(senders(controller)) == 1
+    assert len(started(controller)) == 1
     result = receive(controller, digest, tmp_path / "images")
     assert result.get("result") == "whole", result
     assert (tmp_path / "images" / digest / "complete").exists()
@@ -63,7 +68,7 @@ def test_a_second_image_joins_the_same_cast(controller, tmp_path):
     controller.begin_night()
     host = Host(controller, 1).boot()
     assert host.goal().json["cast"]
-    first = senders(controller)
+    first = started(controller)
     digest = make_image(controller, "mpi")
     until(lambda: host.goal().json["images"][0]["digest"] == digest, 10, "the new revision")
     assert receive(controller, digest, tmp_path / "images").get("result") == "whole"
@@ -75,7 +80,7 @@ def test_a_sender_that_dies_is_no_trouble(controller):
     controller.begin_night()
     host = Host(controller, 1).boot()
     assert host.goal().json["cast"]
-    for pid in senders(controller):
+    for pid in started(controller):
         os.kill(pid, signal.SIGKILL)
     until(lambda: not senders(controller), 10, "the sender's end")
     until(lambda: "cast" not in host.goal().json, 10, "a goal without it")
@@ -86,6 +91,6 @@ def test_the_sender_ends_with_the_controller(controller):
     make_image(controller, "mpi")
     controller.begin_night()
     assert Host(controller, 1).boot().goal().json["cast"]
-    assert senders(controller)
+    assert started(controller)
     controller.stop()
     until(lambda: not senders(controller), 10, "the sender's end")
