@@ -165,7 +165,8 @@ static int chunk_fetch(struct fetcher *fetcher, const struct held_chunk *chunk)
 			tried |= 1u << source;
 			faulty |= r != -EBADMSG;
 		} else if (!fetch_sources_left(&all->sources)) {
-			return error_make(&fetcher->err, -EBADMSG,
+			/* Who never asked knows no reason; the one who asked last tells it. */
+			return error_make(&fetcher->err, last ? -EBADMSG : -ECANCELED,
 				"%s sent wrong data %d times and is given up (%s)",
 				all->sources.n > 1 ? "everybody" : all->job->base, FETCH_WRONG_MAX,
 				error_text(last, r));

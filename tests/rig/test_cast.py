@@ -44,6 +44,7 @@ class Segment:
 
     def __init__(self, names: list[str]):
         self.names = ["castsrv", *names]
+        self.close()
         run("ip", "link", "add", "castbr", "type", "bridge", "mcast_snooping", "0")
         run("ip", "link", "set", "castbr", "up")
         for i, name in enumerate(self.names):
@@ -69,10 +70,10 @@ class Segment:
             input="table ip deaf { chain in { type filter hook input priority 0; ip daddr 239.0.0.0/8 drop; }; }")
 
     def close(self) -> None:
-        for name in self.names:
-            subprocess.run(["ip", "netns", "del", name], check=False)
-        subprocess.run(["ip", "link", "del", "castbr"], check=False)
-        subprocess.run(["nft", "delete", "table", "netdev", "castloss"], check=False, capture_output=True)
+        """Each cable by its name: a namespace that is deleted takes its own end away when the kernel finds time."""
+        for words in (["nft", "delete", "table", "netdev", "castloss"], *(["ip", "link", "del", name] for name in self.names),
+                      *(["ip", "netns", "del", name] for name in self.names), ["ip", "link", "del", "castbr"]):
+            subprocess.run(words, check=False, capture_output=True)
 
 
 class Program:
