@@ -25,6 +25,7 @@
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -150,18 +151,22 @@ int seal_enter(const struct seal *seal, const char **ret_missing, struct error *
 {
 	const char *missing = NULL;
 	int r = limits_set(seal, err);
+	bool alone;
 
 	/* By the clock it ends itself: under another uid nobody else may be allowed to end it. */
 	signal(SIGALRM, SIG_DFL);
 	alarm(seal->cpu_s > UINT_MAX / WALL_PER_CPU ? UINT_MAX
 						    : (unsigned)(seal->cpu_s * WALL_PER_CPU));
+	/* Root needs no user namespace for it, and there may be none to have: in a chroot, or where
+	 * the system keeps them from other users. */
+	alone = unshare(CLONE_NEWNET | CLONE_NEWIPC) == 0;
 	if (r == 0)
 		r = uid_change(seal->uid ? seal->uid : NOBODY, err);
 	if (r < 0)
 		return r;
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	if (unshare(CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWIPC) < 0)
+	if (!alone && unshare(CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWIPC) < 0)
 		missing = "a network namespace of its own";
 	if (files_close() < 0)
 		missing = "Landlock";
