@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 #include "lib/hash.h"
+#include "lib/bytes.h"
 #include "lib/str.h"
 
 enum {
@@ -150,32 +151,12 @@ int cast_frame_read(const void *bytes, size_t len, struct cast_frame *ret_frame)
 /* The inverse; how many bytes. */
 size_t cast_frame_write(const struct cast_frame *frame, uint8_t ret_bytes[CAST_FRAME_MAX]);
 
-static inline uint32_t cast_get32(const uint8_t *at)
-{
-	return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
-}
-static inline uint16_t cast_get16(const uint8_t *at)
-{
-	return (uint16_t)(at[0] << 8 | at[1]);
-}
-static inline void cast_put32(uint8_t *at, uint32_t value)
-{
-	at[0] = (uint8_t)(value >> 24);
-	at[1] = (uint8_t)(value >> 16);
-	at[2] = (uint8_t)(value >> 8);
-	at[3] = (uint8_t)value;
-}
-static inline void cast_put16(uint8_t *at, uint16_t value)
-{
-	at[0] = (uint8_t)(value >> 8);
-	at[1] = (uint8_t)value;
-}
 /* The header of a packet of a block. */
 static inline void cast_put_header(uint8_t *at, uint32_t session, uint16_t block, uint16_t index)
 {
-	cast_put32(at, session);
-	cast_put16(at + 4, block);
-	cast_put16(at + 6, index);
+	be32_put(at, session);
+	be16_put(at + 4, block);
+	be16_put(at + 6, index);
 }
 
 static inline unsigned cast_sources(uint32_t bytes)

@@ -276,15 +276,14 @@ static void frame_take(struct running *run, const uint8_t *bytes, size_t len, st
 {
 	struct receiver *receiver = run->receiver;
 
-	if (len < CAST_HEADER || cast_get32(bytes) != receiver->session)
+	if (len < CAST_HEADER || be32_at(bytes) != receiver->session)
 		return;
 	run->at.heard = run->at.group_heard = run->at.now;
 	receiver->seen.bytes += len;
-	if (cast_get16(bytes + 4) == CAST_CONTROL)
+	if (be16_at(bytes + 4) == CAST_CONTROL)
 		control_take(run, bytes, len, err);
 	else if (len == CAST_FRAME_MAX)
-		recv_packet(receiver, cast_get16(bytes + 4), cast_get16(bytes + 6),
-			bytes + CAST_HEADER);
+		recv_packet(receiver, be16_at(bytes + 4), be16_at(bytes + 6), bytes + CAST_HEADER);
 }
 
 static size_t segment_of(struct msghdr *message, size_t len)

@@ -11,25 +11,16 @@
  */
 #include "images/chain_wire.h"
 
+#include "lib/bytes.h"
+
 static const char magic[8] = {'N', 'C', 'C', 'H', 'A', 'I', 'N', '1'};
-
-static void put32(uint8_t *at, uint32_t value)
-{
-	for (int i = 0; i < 4; i++)
-		at[i] = (uint8_t)(value >> (24 - 8 * i));
-}
-
-static uint32_t get32(const uint8_t *at)
-{
-	return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
-}
 
 void chain_hello_write(const struct chain_hello *hello, uint8_t ret_bytes[CHAIN_HELLO])
 {
 	memcpy(ret_bytes, magic, sizeof(magic));
 	memcpy(ret_bytes + 8, hello->digest.b, SHA256_LEN);
-	put32(ret_bytes + 40, hello->count);
-	put32(ret_bytes + 44, hello->around);
+	be32_put(ret_bytes + 40, hello->count);
+	be32_put(ret_bytes + 44, hello->around);
 }
 
 int chain_hello_read(const uint8_t bytes[CHAIN_HELLO], struct chain_hello *ret_hello)
@@ -37,24 +28,24 @@ int chain_hello_read(const uint8_t bytes[CHAIN_HELLO], struct chain_hello *ret_h
 	if (memcmp(bytes, magic, sizeof(magic)) != 0)
 		return -EBADMSG;
 	memcpy(ret_hello->digest.b, bytes + 8, SHA256_LEN);
-	ret_hello->count = get32(bytes + 40);
-	ret_hello->around = get32(bytes + 44);
+	ret_hello->count = be32_at(bytes + 40);
+	ret_hello->around = be32_at(bytes + 44);
 	return 0;
 }
 
 void chain_answer_write(enum chain_answer answer, uint8_t ret_bytes[CHAIN_ANSWER])
 {
 	memcpy(ret_bytes, magic, sizeof(magic));
-	put32(ret_bytes + 8, answer);
-	put32(ret_bytes + 12, 0);
+	be32_put(ret_bytes + 8, answer);
+	be32_put(ret_bytes + 12, 0);
 }
 
 int chain_answer_read(const uint8_t bytes[CHAIN_ANSWER], enum chain_answer *ret_answer)
 {
-	uint32_t answer = get32(bytes + 8);
+	uint32_t answer = be32_at(bytes + 8);
 
 	if (memcmp(bytes, magic, sizeof(magic)) != 0 || answer > CHAIN_FULL ||
-		get32(bytes + 12) != 0)
+		be32_at(bytes + 12) != 0)
 		return -EBADMSG;
 	*ret_answer = (enum chain_answer)answer;
 	return 0;
@@ -62,14 +53,14 @@ int chain_answer_read(const uint8_t bytes[CHAIN_ANSWER], enum chain_answer *ret_
 
 void chain_head_write(unsigned kind, uint32_t number, size_t len, uint8_t ret_bytes[CHAIN_HEAD])
 {
-	put32(ret_bytes, (uint32_t)kind << 24 | (uint32_t)len);
-	put32(ret_bytes + 4, number);
+	be32_put(ret_bytes, (uint32_t)kind << 24 | (uint32_t)len);
+	be32_put(ret_bytes + 4, number);
 }
 
 size_t chain_status_write(const uint32_t *values, size_t n, uint8_t *ret_bytes)
 {
 	for (size_t i = 0; i < n; i++)
-		put32(ret_bytes + 4 * i, values[i]);
+		be32_put(ret_bytes + 4 * i, values[i]);
 	return 4 * n;
 }
 
@@ -95,7 +86,7 @@ static int data_begin(struct chain_parser *parser, unsigned flags, uint32_t numb
 
 static int message_begin(struct chain_parser *parser, const struct chain_events *events, void *arg)
 {
-	uint32_t word = get32(parser->head), number = get32(parser->head + 4);
+	uint32_t word = be32_at(parser->head), number = be32_at(parser->head + 4);
 	unsigned kind = word >> 24 & 0xf, flags = word >> 24 & 0xf0;
 
 	parser->left = word & 0xffffff;
@@ -139,8 +130,8 @@ static int message_end(struct chain_parser *parser, const struct chain_events *e
 		return events->end(false, arg);
 	case CHAIN_STATUS:
 		for (size_t i = 0; i < n; i++)
-			values[i] = get32(parser->status + 4 * i);
-		events->status(values, n, get32(parser->head + 4), arg);
+			values[i] = be32_at(parser->status + 4 * i);
+		events->status(values, n, be32_at(parser->head + 4), arg);
 		return 0;
 	case CHAIN_END:
 		events->over(arg);

@@ -16,9 +16,8 @@
  */
 #include "images/header_qcow2.h"
 
-#include <endian.h>
-
 #include "images/manifest.h"
+#include "lib/bytes.h"
 
 enum {
 	HEADER_V2 = 72,
@@ -64,22 +63,6 @@ struct qcow2 {
 	uint64_t entries[TABLE_PIECE]; /* of an L1 table */
 	uint64_t second[TABLE_PIECE];  /* of an L2 table */
 };
-
-static uint32_t be32_at(const unsigned char *p)
-{
-	uint32_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return be32toh(v);
-}
-
-static uint64_t be64_at(const unsigned char *p)
-{
-	uint64_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return be64toh(v);
-}
 
 bool qcow2_has_magic(int fd)
 {

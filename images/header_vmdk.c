@@ -16,11 +16,10 @@
  */
 #include "images/header_vmdk.h"
 
-#include <endian.h>
-
 #include "images/disk_io.h"
 #include "images/manifest.h"
 #include "images/vmdk_descriptor.h"
+#include "lib/bytes.h"
 
 enum {
 	HEADER = 512,
@@ -46,22 +45,6 @@ struct header {
 	uint16_t compression;
 	bool unclean;
 };
-
-static uint32_t le32_at(const unsigned char *p)
-{
-	uint32_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return le32toh(v);
-}
-
-static uint64_t le64_at(const unsigned char *p)
-{
-	uint64_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return le64toh(v);
-}
 
 bool vmdk_has_magic(int fd)
 {

@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 #include <string.h>
+#include "lib/bytes.h"
 #include "lib/util.h"
 
 enum { /* offsets in the superblock */
@@ -43,14 +44,6 @@ static const struct {
 	{0x4000, "large_dir"},
 };
 
-static uint32_t number(const unsigned char *at, size_t bytes)
-{
-	uint32_t value = 0;
-	for (size_t i = bytes; i-- > 0;)
-		value = value << 8 | at[i];
-	return value;
-}
-
 static bool zero(const unsigned char *at, size_t n)
 {
 	while (n > 0 && at[n - 1] == 0)
@@ -67,8 +60,8 @@ static bool labelled(const unsigned char *super, const char *label)
 
 int ext4_look(const unsigned char *super, const char *label, struct error **err)
 {
-	uint32_t unknown = number(super + INCOMPAT, 4);
-	if (number(super + MAGIC, 2) != EXT_MAGIC || number(super + REVISION, 4) == 0 ||
+	uint32_t unknown = le32_at(super + INCOMPAT);
+	if (le16_at(super + MAGIC) != EXT_MAGIC || le32_at(super + REVISION) == 0 ||
 		!labelled(super, label))
 		return 0;
 	for (size_t i = 0; i < ARRAY_LEN(known); i++)
@@ -78,15 +71,15 @@ int ext4_look(const unsigned char *super, const char *label, struct error **err)
 			"its file system has features that are not used here (0x%x); make it anew "
 			"with mkfs.ext4",
 			unknown);
-	if (!(number(super + COMPAT, 4) & COMPAT_JOURNAL))
+	if (!(le32_at(super + COMPAT) & COMPAT_JOURNAL))
 		return error_make(err, -EINVAL,
 			"its file system has no journal: a PC that is switched off would damage "
 			"it");
-	if (number(super + JOURNAL_INODE, 4) == 0 || number(super + JOURNAL_DEVICE, 4) != 0 ||
+	if (le32_at(super + JOURNAL_INODE) == 0 || le32_at(super + JOURNAL_DEVICE) != 0 ||
 		!zero(super + JOURNAL_UUID, 16))
 		return error_make(
 			err, -EINVAL, "the journal of its file system lies on another device");
-	if (number(super + STATE, 2) & STATE_ERRORS)
+	if (le16_at(super + STATE) & STATE_ERRORS)
 		return error_make(err, -EINVAL,
 			"its file system is marked as damaged: run e2fsck, or make it anew");
 	return 1;

@@ -3,11 +3,9 @@
 its own; boots for real. NamespacePC: a network namespace on the lab's switch with its own libvirtd, for what needs a
 host but no boot: dozens of them fit on one machine, and their VMs are emulated once, not twice."""
 import hashlib
-import json
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +13,7 @@ import time
 
 from .daemon import Daemon
 from .lab import IMAGES, ROOT, Lab
+from .qmp import qmp
 from .wire import Namespace
 
 # The processor has what Debian's programs and SSH use and AMD's virtualisation, which QEMU emulates: so the host in the
@@ -110,18 +109,7 @@ class QemuPC(PC):
 
     def qmp(self, command: str, **arguments) -> dict:
         """One command to the machine: system_reset, send-key, quit, ..."""
-        with socket.socket(socket.AF_UNIX) as s:
-            s.settimeout(30)
-            s.connect(str(self.dir / "qmp"))
-            lines = s.makefile("rw")
-            lines.readline()
-            for request in ({"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}):
-                lines.write(json.dumps(request) + "\n")
-                lines.flush()
-                answer = {}
-                while "return" not in answer and "error" not in answer:
-                    answer = json.loads(lines.readline())
-            return answer
+        return qmp(self.dir / "qmp", command, **arguments)
 
     def console_text(self) -> str:
         try:

@@ -9,6 +9,7 @@ import time
 
 from .daemon import Daemon
 from .pc import CPU
+from .qmp import qmp
 from .wait import until
 from .wire import run
 
@@ -109,19 +110,9 @@ class ImageVm:
             input=stdin if stdin is not None else b"", capture_output=True, timeout=timeout, check=False)
 
     def qmp(self, command: str, **arguments) -> dict:
-        with socket.socket(socket.AF_UNIX) as s:
-            s.settimeout(30)
-            s.connect(str(self.dir / "qmp"))
-            lines = s.makefile("rw")
-            lines.readline()
-            for request in ({"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}):
-                lines.write(json.dumps(request) + "\n")
-                lines.flush()
-                answer = {}
-                while "return" not in answer and "error" not in answer:
-                    answer = json.loads(lines.readline())
-            assert "error" not in answer, answer
-            return answer
+        answer = qmp(self.dir / "qmp", command, **arguments)
+        assert "error" not in answer, answer
+        return answer
 
     def press(self, *keys: str) -> None:
         """Keys at the same time, by QEMU's names: "ctrl", "alt", "t"."""

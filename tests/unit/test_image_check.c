@@ -12,23 +12,7 @@
 #include "images/chunk.h"
 #include "images/store_check.h"
 #include "lib/file.h"
-
-static int setup(void **state)
-{
-	char dir[] = "/tmp/test_image_check.XXXXXX";
-
-	assert_non_null(mkdtemp(dir));
-	*state = xstrdup(dir);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	int r = file_remove_tree(*state, NULL);
-
-	free(*state);
-	return r;
-}
+#include "tests/unit/folder.h"
 
 /* Puts a chunk whose bytes follow from `seed`; '0' is all zeros and not put. */
 static struct manifest_chunk put(struct chunkstore *store, char seed, size_t len)
@@ -242,7 +226,7 @@ static int tool(const char *dir, const char *image)
 	return r < 0 || check.n_damaged;
 }
 
-#define CHECK_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define CHECK_TEST(name) cmocka_unit_test_setup_teardown(name, folder_make, folder_remove)
 
 int main(int argc, char **argv)
 {

@@ -22,6 +22,7 @@
 #include "images/cut.h"
 #include "images/store_check.h"
 #include "lib/file.h"
+#include "tests/unit/folder.h"
 
 enum { CALLS_MAX = 400, CHUNKS = 6 };
 
@@ -231,28 +232,12 @@ static void a_full_disk_at_every_call(void **state)
 	assert_true(n > 15);
 }
 
-static int setup(void **state)
-{
-	char dir[] = "/tmp/test_image_crash.XXXXXX";
-
-	assert_non_null(mkdtemp(dir));
-	*state = xstrdup(dir);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	int r = file_remove_tree(*state, NULL);
-
-	free(*state);
-	return r;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(a_kill_at_every_call, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_full_disk_at_every_call, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_kill_at_every_call, folder_make, folder_remove),
+		cmocka_unit_test_setup_teardown(
+			a_full_disk_at_every_call, folder_make, folder_remove),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

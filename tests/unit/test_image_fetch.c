@@ -18,25 +18,9 @@
 #include "images/fetch.h"
 #include "images/overlay.h"
 #include "lib/file.h"
+#include "tests/unit/folder.h"
 
 #define DIGEST "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-
-static int setup(void **state)
-{
-	char dir[] = "/tmp/test_image_fetch.XXXXXX";
-
-	assert_non_null(mkdtemp(dir));
-	*state = xstrdup(dir);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	int r = file_remove_tree(*state, NULL);
-
-	free(*state);
-	return r;
-}
 
 static void refuses_what_is_no_digest(void **state)
 {
@@ -148,11 +132,14 @@ static int fetch_program(int argc, char **argv)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(refuses_what_is_no_digest, setup, teardown),
-		cmocka_unit_test_setup_teardown(names_a_server_that_is_not_there, setup, teardown),
-		cmocka_unit_test_setup_teardown(one_fetch_of_an_image_at_a_time, setup, teardown),
 		cmocka_unit_test_setup_teardown(
-			overlays_name_their_base_and_its_format, setup, teardown),
+			refuses_what_is_no_digest, folder_make, folder_remove),
+		cmocka_unit_test_setup_teardown(
+			names_a_server_that_is_not_there, folder_make, folder_remove),
+		cmocka_unit_test_setup_teardown(
+			one_fetch_of_an_image_at_a_time, folder_make, folder_remove),
+		cmocka_unit_test_setup_teardown(
+			overlays_name_their_base_and_its_format, folder_make, folder_remove),
 	};
 
 	if (argc >= 4)

@@ -10,23 +10,7 @@
 #include "images/chunk.h"
 #include "images/reuse.h"
 #include "lib/file.h"
-
-static int setup(void **state)
-{
-	char dir[] = "/tmp/test_image_reuse.XXXXXX";
-
-	assert_non_null(mkdtemp(dir));
-	*state = xstrdup(dir);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	int r = file_remove_tree(*state, NULL);
-
-	free(*state);
-	return r;
-}
+#include "tests/unit/folder.h"
 
 static void fill(unsigned char *bytes, char seed, size_t len)
 {
@@ -178,7 +162,7 @@ static void prepared_within_its_room(void **state)
 
 int main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, folder_make, folder_remove)
 	const struct CMUnitTest tests[] = {
 		TEST(only_what_changed_is_left),
 		TEST(places_and_repetitions_do_not_matter),

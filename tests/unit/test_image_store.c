@@ -14,23 +14,7 @@
 #include "images/cut.h"
 #include "images/store.h"
 #include "lib/file.h"
-
-static int setup(void **state)
-{
-	char dir[] = "/tmp/test_image_store.XXXXXX";
-
-	assert_non_null(mkdtemp(dir));
-	*state = xstrdup(dir);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	int r = file_remove_tree(*state, NULL);
-
-	free(*state);
-	return r;
-}
+#include "tests/unit/folder.h"
 
 static struct chunkstore *open_store(const char *dir, unsigned flags)
 {
@@ -349,7 +333,7 @@ static void cutting_skips_zeros_and_finds_the_rest(void **state)
 	assert_null(part->chunks.at);
 }
 
-#define STORE_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define STORE_TEST(name) cmocka_unit_test_setup_teardown(name, folder_make, folder_remove)
 
 int main(void)
 {
