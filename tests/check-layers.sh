@@ -46,7 +46,8 @@ BEGIN {
 	may["controller"] = drive " controller/api"
 	may["controller/cli"] = "lib controller/cli"
 	pure = "^(controller/plan/.*|controller/model/request[^/]*|netconf/(dnsmasq|nft|pool)|boot/ipxe|" \
-		"boot/hostd/domxml)\\.[ch]$"
+		"boot/hostd/(domxml|ext4|reconcile)|images/(manifest|gf256|fec|cast_frame|cast_plan|cast_rate|chain_watch|chain_wire|" \
+		"vmdk_descriptor|ovf|ova_manifest))\\.[ch]$"
 	impure = "^(controller/store/.*|lib/(loop|workers|spawn|file|httpc|log)\\.h|sqlite3\\.h|microhttpd\\.h|" \
 		"(curl|libvirt|systemd|netlink|nftables|netinet|arpa|net)/.*|sys/(socket|un|epoll|inotify)\\.h|" \
 		"netdb\\.h|fcntl\\.h|pthread\\.h|spawn\\.h)$"
