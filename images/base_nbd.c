@@ -11,9 +11,10 @@
  * never changes, which is what multi-conn asks.
  *
  * The server must not need anything but the folder and the network: it is started again when it
- * dies, and QEMU's own reconnecting hides that from the guest. A sudden death, that is: a server
- * that is asked to end answers what comes meanwhile with an error, and a guest would believe it. So
- * with its parent it dies by SIGKILL, which nbdkit's own --exit-with-parent does not do.
+ * dies. QEMU halts a VM whose read or write met the gap, hostd sets it going again, and QEMU then
+ * connects anew. An error that is answered halts the VM in the same way, but a server that is asked
+ * to end would go on answering errors until its last client has gone. So with its parent it dies by
+ * SIGKILL, which nbdkit's own --exit-with-parent does not do.
  */
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>

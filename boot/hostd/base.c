@@ -2,9 +2,10 @@
 /* One nbdkit for each image that VMs read while it comes (images/base_nbd.c is its plugin).
  *
  * A server is a child of ours and ends with us, however we end: what is left by a hostd that died
- * is a socket file, and by it the next one knows that VMs wait there. They do wait: QEMU connects
- * again for minutes (domxml.c), and a guest sees a slow disk, not a broken one. So a server that
- * dies is simply started again, with growing pauses when it dies at once.
+ * is a socket file, and by it the next one knows that VMs wait there. They do wait: what meets the
+ * gap halts the VM (domxml.c), which is set going again whenever it is listed (vm_libvirt.c), and a
+ * guest sees a slow disk, not a broken one. So a server that dies is simply started again, with
+ * growing pauses when it dies at once.
  *
  * A server stays for as long as its image is held, also when the image has become whole: running
  * VMs keep the road they began with, and it costs a few MiB. New VMs use the file.

@@ -9,9 +9,10 @@
  * smallest one that knows ACPI (needed for shutdown) and direct kernel boot. The
  * disks use cache=unsafe: they live in this host's memory and do not outlive the night anyway. What
  * is behind it may be a server (base.c): when that dies, QEMU halts the VM instead of telling the
- * guest of a broken disk, and vm_libvirt.c sets it going again. The chain of images is written out,
- * so that libvirt need not open files to find it. What stands in the text comes from strict parsers
- * or from our own options; it is escaped nevertheless.
+ * guest of a broken disk, and vm_libvirt.c sets it going again. That holds for writes too, since a
+ * write of less than a cluster of the overlay reads the rest of it from behind. The chain of images
+ * is written out, so that libvirt need not open files to find it. What stands in the text comes
+ * from strict parsers or from our own options; it is escaped nevertheless.
  */
 #include "boot/hostd/domxml.h"
 
@@ -82,7 +83,7 @@ static void disks(struct buf *b, const struct domxml *d)
 {
 	buf_adds(b, "    <disk type='file' device='disk'>\n"
 		    "      <driver name='qemu' type='qcow2' cache='unsafe' discard='unmap'");
-	buf_adds(b, d->base_socket ? " rerror_policy='stop'/>\n" : "/>\n");
+	buf_adds(b, d->base_socket ? " error_policy='stop' rerror_policy='stop'/>\n" : "/>\n");
 	wrap(b, "      <source file='", d->disk, "'/>\n");
 	base(b, d);
 	buf_adds(b, "      <target dev='vda' bus='virtio'/>\n    </disk>\n"
