@@ -106,6 +106,28 @@ static int map_open(struct held *held, struct error **err)
 	return 0;
 }
 
+bool held_is_checked(const char *dir, const char *digest)
+{
+	auto_free char *path = NULL;
+	auto_close int fd = -1;
+	char boot[HELD_BOOT_TEXT];
+	struct held_head head;
+
+	if (!sha256_hex_ok(digest) || !this_boot(boot))
+		return false;
+	path = xasprintf("%s/%s/map", dir, digest);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	return fd >= 0 && pread(fd, &head, sizeof(head), 0) == (ssize_t)sizeof(head) &&
+	       head.magic == HELD_MAGIC && memcmp(head.boot, boot, sizeof(boot)) == 0;
+}
+
+bool held_is_removed(const struct held *held)
+{
+	struct stat st;
+
+	return fstat(held->map, &st) < 0 || st.st_nlink == 0;
+}
+
 /* With the opening lock held: a map of this boot is taken as it is, any other is made anew. */
 static int map_begin(struct held *held, struct error **err)
 {

@@ -39,6 +39,12 @@ int held_create(const char *dir, const char *digest, const char *manifest, size_
 int held_open(const char *dir, const char *digest, struct held **ret_held, struct error **err);
 void held_close(struct held *held);
 
+/* May held_open be called without that it verifies all there is first? For those who must not be
+ * held up by it. False also when nothing is held. */
+bool held_is_checked(const char *dir, const char *digest);
+/* Were its files removed since it was opened? Who keeps it open keeps their room taken. */
+bool held_is_removed(const struct held *held);
+
 const struct manifest *held_manifest(const struct held *held);
 size_t held_count(const struct held *held); /* chunks of all parts, zero ones too */
 void held_chunk_at(const struct held *held, size_t number, struct held_chunk *ret_chunk);

@@ -9,8 +9,10 @@
  * byte a second defeats).
  *
  * A chunk is asked for by its digest alone. The images that lie in the folder are opened when they
- * are first needed and kept open, each with an index from digest to place, made once; one that was
- * removed is closed at the next request. What is held is packed anew for each answer, at zstd's
+ * are first needed and kept open, each with an index from digest to place, made once. One that was
+ * removed is closed when its remover says so, at the latest at the next request, since open files
+ * keep their room. One that an earlier boot left is not opened: that would verify it, for minutes,
+ * with all requests waiting behind it. What is held is packed anew for each answer, at zstd's
  * fastest level; a store's frames go out as they lie. Serving is no use of a chunk: it neither
  * keeps one in a bounded cache nor enters a boot trace.
  */
@@ -74,25 +76,26 @@ static void image_close(struct image *image)
 	source_close(TAKE_PTR(image->source));
 }
 
-/* The slot of an image that is still in the folder; opens it when it is new. */
-static struct image *image_open(struct serve *serve, const char *digest)
+/* Opens an image that is new in the folder, in place of the one that was used longest ago. */
+static void image_open(struct serve *serve, const char *digest)
 {
+	struct source *source = NULL;
 	struct image *slot = NULL;
 
 	for (int i = 0; i < IMAGES; i++) {
 		struct image *each = &serve->images[i];
 
 		if (each->source && strcmp(each->digest, digest) == 0)
-			return each;
+			return;
 		if (!slot || !each->source || (slot->source && each->used < slot->used))
 			slot = each;
 	}
+	if (source_open_held(serve->held, digest, &source, NULL) < 0)
+		return;
 	image_close(slot);
-	if (source_open_held(serve->held, digest, &slot->source, NULL) < 0)
-		return NULL;
+	slot->source = source;
 	memcpy(slot->digest, digest, SHA256_TEXT);
 	slot->used = clock_real_ms();
-	return slot;
 }
 
 static void images_look(struct serve *serve)
@@ -110,14 +113,6 @@ static void images_look(struct serve *serve)
 			image_open(serve, entry->d_name);
 	if (dir)
 		closedir(dir);
-}
-
-/* Its folder is there: what was removed must not be kept from going by our open files. */
-static bool image_lives(const struct serve *serve, const struct image *image)
-{
-	auto_free char *path = xasprintf("%s/%s/manifest", serve->held, image->digest);
-
-	return access(path, F_OK) == 0;
 }
 
 static struct MHD_Response *packed_chunk(
@@ -152,7 +147,7 @@ static struct MHD_Response *held_chunk(struct serve *serve, const struct sha256 
 		for (int i = 0; i < IMAGES && !response; i++) {
 			struct image *image = &serve->images[i];
 
-			if (image->source && !image_lives(serve, image))
+			if (image->source && source_is_removed(image->source))
 				image_close(image);
 			if (image->source)
 				response = packed_chunk(serve, image, digest);
@@ -160,6 +155,17 @@ static struct MHD_Response *held_chunk(struct serve *serve, const struct sha256 
 	}
 	pthread_mutex_unlock(&serve->lock);
 	return response;
+}
+
+void serve_forget(struct serve *serve, const char *digest)
+{
+	if (!serve)
+		return;
+	pthread_mutex_lock(&serve->lock);
+	for (int i = 0; i < IMAGES; i++)
+		if (serve->images[i].source && strcmp(serve->images[i].digest, digest) == 0)
+			image_close(&serve->images[i]);
+	pthread_mutex_unlock(&serve->lock);
 }
 
 /* ---- files ---- */

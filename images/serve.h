@@ -22,6 +22,9 @@ struct serve;
 /* Listens, in two threads of its own, at most 64 connections. Texts are copied. -EADDRINUSE ... */
 int serve_start(const struct serve_options *options, struct serve **ret_serve, struct error **err);
 void serve_stop(struct serve *serve); /* NULL is fine */
+/* The held image was removed: what is open of it is closed, so that its room is free. NULL is fine.
+ */
+void serve_forget(struct serve *serve, const char *digest);
 uint16_t serve_port(const struct serve *serve);
 
 #endif

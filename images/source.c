@@ -185,6 +185,9 @@ int source_open_held(
 
 	if (!sha256_hex_ok(digest))
 		return error_make(err, -ENOENT, "not an image digest");
+	if (!held_is_checked(dir, digest))
+		return error_make(
+			err, -EAGAIN, "image %.12s was not verified in this boot yet", digest);
 	r = held_open(dir, digest, &held, err);
 	if (r < 0)
 		return r;
@@ -225,6 +228,11 @@ uint64_t source_total(const struct source *source)
 bool source_has(const struct source *source, uint32_t number)
 {
 	return !source->held || held_has(source->held, number);
+}
+
+bool source_is_removed(const struct source *source)
+{
+	return source->held && held_is_removed(source->held);
 }
 
 int source_manifest(

@@ -29,7 +29,8 @@ bool chunk_index_first(const struct chunk_index *index, uint32_t number);
 struct source;
 
 /* An image in the store `dir`, or one that is held below `dir`: -ENOENT when there is none. Freed
- * by source_close (NULL is fine). */
+ * by source_close (NULL is fine). -EAGAIN: nothing that is held of it was verified in this boot;
+ * a neighbour's question must not begin that. */
 int source_open_store(
 	const char *dir, const char *digest, struct source **ret_source, struct error **err);
 int source_open_held(
@@ -40,6 +41,7 @@ const struct chunk_index *source_index(const struct source *source);
 uint64_t source_have(const struct source *source); /* plain bytes of data that are here */
 uint64_t source_total(const struct source *source);
 bool source_has(const struct source *source, uint32_t number);
+bool source_is_removed(const struct source *source); /* held_is_removed */
 
 /* The text of the manifest; caller frees. */
 int source_manifest(

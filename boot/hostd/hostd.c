@@ -228,6 +228,8 @@ static void step_ended(const struct work_end *end, void *arg)
 		seen_progress(&h->seen);
 		free(TAKE_PTR(image->progress));
 	}
+	if (end->kind == STEP_DROP_IMAGE)
+		sharing_forget(h->sharing, end->subject);
 	if (h->stopping)
 		return;
 	const char *what = step_names[end->kind];

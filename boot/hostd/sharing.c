@@ -48,6 +48,12 @@ void sharing_close(struct sharing *sharing)
 	serve_stop(sharing->serve);
 }
 
+void sharing_forget(struct sharing *sharing, const char *digest)
+{
+	if (sharing && !sharing->closed)
+		serve_forget(sharing->serve, digest);
+}
+
 void sharing_free(struct sharing *sharing)
 {
 	if (!sharing)

@@ -16,6 +16,8 @@ struct sharing *sharing_start(const char *image_dir, uint16_t port);
 void sharing_close(struct sharing *sharing);
 /* When no fetch runs any more; NULL is fine. */
 void sharing_free(struct sharing *sharing);
+/* The image was removed: no file of it stays open. NULL is fine. */
+void sharing_forget(struct sharing *sharing, const char *digest);
 /* For chain_receive, so that what comes in goes on; NULL: there is none. */
 struct chain_server *sharing_chain(const struct sharing *sharing);
 

@@ -11,6 +11,8 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
+#include <dirent.h>
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -20,6 +22,7 @@
 #include "images/source.h"
 #include "images/store.h"
 #include "lib/file.h"
+#include "lib/str.h"
 
 enum { CHUNKS = 5 };
 
@@ -147,6 +150,14 @@ static void an_image_goes_from_host_to_host(void **state)
 	assert_memory_equal(first, second, len);
 }
 
+/* Asks until it is so: the server looks at its folder twice a second at most. */
+static void becomes(const struct serve *serve, const char *path, int status)
+{
+	for (int i = 0; i < 200 && get(serve, path) != status; i++)
+		usleep(20000);
+	assert_int_equal(get(serve, path), status);
+}
+
 static void what_is_not_held_is_not_found(void **state)
 {
 	struct world *w = *state;
@@ -157,12 +168,76 @@ static void what_is_not_held_is_not_found(void **state)
 	assert_int_equal(get(w->from_store, path), 200);
 	assert_int_equal(get(w->from_host, path), 404);
 	fetch_ok(w, w->from_store, w->host);
-	/* The server looks at its folder twice a second at most. */
-	for (int i = 0; i < 100 && get(w->from_host, path) == 404; i++)
-		usleep(50000);
-	assert_int_equal(get(w->from_host, path), 200);
+	becomes(w->from_host, path, 200);
 	assert_int_equal(file_remove_tree(folder, NULL), 0);
 	assert_int_equal(get(w->from_host, path), 404);
+}
+
+/* Files that were removed and are kept open by this process. */
+static unsigned removed_and_open(const char *below)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	const struct dirent *entry;
+	unsigned n = 0;
+
+	while (dir && (entry = readdir(dir))) {
+		auto_free char *link = xasprintf("/proc/self/fd/%s", entry->d_name);
+		char to[512] = "";
+
+		n += readlink(link, to, sizeof(to) - 1) > 0 && str_starts(to, below) &&
+		     strstr(to, " (deleted)");
+	}
+	closedir(dir);
+	return n;
+}
+
+static void what_was_removed_is_closed(void **state)
+{
+	struct world *w = *state;
+	char hex[SHA256_TEXT];
+	auto_free char *path = xasprintf("/chunks/%s", sha256_format(&w->chunk, hex));
+	auto_free char *folder = xasprintf("%s/%s", w->host, w->digest);
+
+	fetch_ok(w, w->from_store, w->host);
+	becomes(w->from_host, path, 200);
+	assert_int_equal(file_remove_tree(folder, NULL), 0);
+	assert_true(removed_and_open(w->host) > 0);
+	serve_forget(w->from_host, w->digest);
+	assert_int_equal(removed_and_open(w->host), 0);
+	/* Nobody said so, and another of the same name is there already. */
+	fetch_ok(w, w->from_store, w->host);
+	becomes(w->from_host, path, 200);
+	assert_int_equal(file_remove_tree(folder, NULL), 0);
+	fetch_ok(w, w->from_store, w->host);
+	becomes(w->from_host, path, 200);
+	assert_int_equal(removed_and_open(w->host), 0);
+}
+
+/* To verify it takes minutes; its owner does that, when he needs it. */
+static void what_another_boot_left_is_not_opened(void **state)
+{
+	struct world *w = *state;
+	char hex[SHA256_TEXT], boot[36] = "";
+	static const char other[] = "00000000-0000-4000-8000-000000000000";
+	auto_free char *path = xasprintf("/chunks/%s", sha256_format(&w->chunk, hex));
+	auto_free char *map = fetch_path(w->host, w->digest, "map");
+	auto_held struct held *held = NULL;
+	struct source *source = NULL;
+	auto_close int fd = -1;
+
+	fetch_ok(w, w->from_store, w->host);
+	assert_true(held_is_checked(w->host, w->digest));
+	fd = open(map, O_RDWR | O_CLOEXEC);
+	assert_int_equal(pwrite(fd, other, 36, 16), 36);
+	assert_false(held_is_checked(w->host, w->digest));
+	assert_int_equal(source_open_held(w->host, w->digest, &source, NULL), -EAGAIN);
+	assert_int_equal(get(w->from_host, path), 404);
+	assert_int_equal(pread(fd, boot, 36, 16), 36);
+	assert_memory_equal(boot, other, 36);
+	assert_int_equal(held_open(w->host, w->digest, &held, NULL), 0);
+	assert_true(held_is_checked(w->host, w->digest));
+	becomes(w->from_host, path, 200);
+	assert_false(held_is_checked(w->host, "../../etc"));
 }
 
 static void nothing_else_comes_out(void **state)
@@ -242,6 +317,9 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(an_image_goes_from_host_to_host, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_not_held_is_not_found, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_was_removed_is_closed, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			what_another_boot_left_is_not_opened, setup, teardown),
 		cmocka_unit_test_setup_teardown(nothing_else_comes_out, setup, teardown),
 		cmocka_unit_test_setup_teardown(only_get_and_no_body, setup, teardown),
 	};
