@@ -283,9 +283,7 @@ static void begin_leaving(struct hostd *h, const char *why)
 	log_notice("host: hand-back begins: %s", why);
 	h->keep.leaving_ms = clock_mono_ms();
 	save(h);
-	vec_each (struct image_track, image, &h->seen.images)
-		if (image->progress)
-			image->progress->cancel = true;
+	seen_call_off(&h->seen, NULL);
 }
 
 static void reboot_now(struct hostd *h)
@@ -357,6 +355,8 @@ static void rethink(struct hostd *h)
 		bases_follow(h->bases, h->place.image_dir,
 			goal_of(h) ? h->keep.goal.chunk_url : NULL, &h->seen.images);
 		seen_progress(&h->seen);
+		if (goal_of(h))
+			seen_call_off(&h->seen, goal_of(h));
 		reconcile(goal_of(h), leaving(h), &h->seen, clock_mono_ms(), &steps, &due_ms);
 		vec_each (struct step, step, &steps)
 			start_step(h, step);
@@ -565,9 +565,7 @@ void hostd_stop(struct hostd *h)
 	link_stop(h->link);
 	lister_stop(h->lister);
 	bases_stop(h->bases);
-	vec_each (struct image_track, image, &h->seen.images)
-		if (image->progress)
-			image->progress->cancel = true;
+	seen_call_off(&h->seen, NULL);
 	vec_each (struct guestlink *, link, &h->guests)
 		guestlink_free(*link);
 	vec_done(&h->guests);

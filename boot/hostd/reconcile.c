@@ -42,6 +42,19 @@ const struct proto_vm *goal_vm(const struct proto_goal *goal, const char *id)
 	return NULL;
 }
 
+bool goal_image_wanted(const struct proto_goal *goal, const char *digest)
+{
+	if (!goal)
+		return false;
+	vec_each (struct proto_image, image, &goal->images)
+		if (strcmp(image->digest, digest) == 0)
+			return true;
+	vec_each (struct proto_vm, vm, &goal->vms)
+		if (strcmp(vm->image, digest) == 0)
+			return true;
+	return false;
+}
+
 struct vm_track *vm_track_find(const struct host_seen *seen, const char *id)
 {
 	vec_each (struct vm_track, vm, &seen->vms)
@@ -126,15 +139,7 @@ static void unwanted_vm(struct round *r, const struct vm_track *track)
 
 static bool image_wanted(const struct round *r, const char *digest)
 {
-	if (r->leaving || !r->goal)
-		return false;
-	vec_each (struct proto_image, image, &r->goal->images)
-		if (strcmp(image->digest, digest) == 0)
-			return true;
-	vec_each (struct proto_vm, vm, &r->goal->vms)
-		if (strcmp(vm->image, digest) == 0)
-			return true;
-	return false;
+	return !r->leaving && goal_image_wanted(r->goal, digest);
 }
 
 static void wanted_image(struct round *r, const char *digest)

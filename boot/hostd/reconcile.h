@@ -79,6 +79,8 @@ void steps_done(struct steps *steps);
 /* The identity of a VM as libvirt knows it, derived from the instance id alone. */
 void vm_uuid(const char *instance_id, char ret_uuid[UUID_TEXT]);
 const struct proto_vm *goal_vm(const struct proto_goal *goal, const char *id);
+/* By its list or by one of its VMs; goal NULL: no. */
+bool goal_image_wanted(const struct proto_goal *goal, const char *digest);
 struct vm_track *vm_track_find(const struct host_seen *seen, const char *id);
 struct image_track *image_track_find(const struct host_seen *seen, const char *digest);
 void host_seen_done(struct host_seen *seen);

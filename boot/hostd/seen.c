@@ -154,6 +154,13 @@ void seen_step_ended(
 	}
 }
 
+void seen_call_off(struct host_seen *seen, const struct proto_goal *goal)
+{
+	vec_each (struct image_track, image, &seen->images)
+		if (image->progress && !goal_image_wanted(goal, image->digest))
+			image->progress->cancel = true;
+}
+
 void seen_progress(struct host_seen *seen)
 {
 	vec_each (struct image_track, image, &seen->images)

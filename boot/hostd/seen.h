@@ -17,6 +17,8 @@ void seen_step_begun(
 /* A step has ended, well or not. */
 void seen_step_ended(
 	struct host_seen *seen, const struct work_end *end, int64_t now_ms, uint32_t random);
+/* Calls off the fetches of images that the goal does not name (any more); NULL: all. */
+void seen_call_off(struct host_seen *seen, const struct proto_goal *goal);
 /* Takes over how far the fetches under way are. */
 void seen_progress(struct host_seen *seen);
 /* The guest of VM `id` said it is ready. True when that is news. */

@@ -446,6 +446,30 @@ static void test_found_after_restart(void **state)
 	proto_goal_done(&goal);
 }
 
+static void test_fetches_nobody_wants_are_called_off(void **state)
+{
+	struct proto_goal goal = goal_of(1, "x");
+	struct host_seen seen = {0};
+	struct hold_progress needed = {0}, ahead = {0}, former = {0};
+	(void)state;
+	vec_push(&goal.images,
+		((struct proto_image){.name = xstrdup("next"), .digest = digest_of('b')}));
+	vec_push(&seen.images,
+		((struct image_track){.digest = xstrdup(IMAGE), .progress = &needed}));
+	vec_push(&seen.images,
+		((struct image_track){.digest = digest_of('b'), .progress = &ahead}));
+	vec_push(&seen.images,
+		((struct image_track){.digest = digest_of('c'), .progress = &former}));
+	vec_push(&seen.images, ((struct image_track){.digest = digest_of('d')}));
+	seen_call_off(&seen, &goal);
+	assert_false(needed.cancel || ahead.cancel);
+	assert_true(former.cancel);
+	seen_call_off(&seen, NULL);
+	assert_true(needed.cancel && ahead.cancel);
+	host_seen_done(&seen);
+	proto_goal_done(&goal);
+}
+
 static void test_uuid(void **state)
 {
 	char a[UUID_TEXT], b[UUID_TEXT];
@@ -485,6 +509,7 @@ int main(void)
 		cmocka_unit_test(test_life_of_a_vm),
 		cmocka_unit_test(test_list_during_step_is_not_taken),
 		cmocka_unit_test(test_found_after_restart),
+		cmocka_unit_test(test_fetches_nobody_wants_are_called_off),
 		cmocka_unit_test(test_uuid),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
