@@ -20,6 +20,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include "images/chain_verify.h"
 #include "images/chain_watch.h"
 #include "lib/clock.h"
 
@@ -32,26 +33,14 @@ enum {
 	TICK_MS = 250,
 	GATHER_US = 3000,
 	TAKE_AT_ONCE = 256 << 10,
-	WRONG_KEPT = 32,
-};
-
-struct wrong {
-	uint32_t number, source;
 };
 
 struct receiving {
 	const struct chain_job *job;
 	struct chunk_index *index;
 	struct chain_log *log;
-	pthread_t verifier;
-	bool verifies;
-	atomic_uint wrong;
-	pthread_mutex_t lock; /* of what the verifier found, below */
-	struct wrong found[WRONG_KEPT];
-	size_t n_found;
-	int fault; /* of the disk: ends it all */
-	struct error *fault_err;
-	/* of the calling thread */
+	struct chain_verifier *verifier;
+	unsigned wrong;
 	uint64_t port_bits;
 	size_t at; /* in the list of sources */
 	int fd;
@@ -89,93 +78,6 @@ static void note(const struct receiving *all, const char *fmt, ...)
 	va_end(args);
 	if (all->job->note)
 		all->job->note(text, all->job->arg);
-}
-
-/* ---- verification, in its own thread ---- */
-
-static bool has_all_of(const struct receiving *all, uint32_t number)
-{
-	for (; number != SOURCE_NONE; number = chunk_index_same(all->index, number))
-		if (!held_has(all->job->held, number))
-			return false;
-	return true;
-}
-
-static int frame_put(struct receiving *all, struct chunk_coder *coder, uint32_t number,
-	const unsigned char *frame, size_t frame_len, unsigned char *bytes, struct error **err)
-{
-	size_t len;
-	const struct sha256 *digest = chunk_index_digest(all->index, number, &len);
-	int r;
-
-	if (!digest || has_all_of(all, number))
-		return 0;
-	r = chunk_unpack(coder, frame, frame_len, digest, bytes, len, err);
-	for (; r == 0 && number != SOURCE_NONE; number = chunk_index_same(all->index, number))
-		r = held_put(all->job->held, number, bytes, err);
-	return r;
-}
-
-static void note_wrong(struct receiving *all, const struct chain_log_view *view)
-{
-	atomic_fetch_add(&all->wrong, 1);
-	pthread_mutex_lock(&all->lock);
-	if (all->n_found < WRONG_KEPT)
-		all->found[all->n_found++] =
-			(struct wrong){.number = view->number, .source = view->source};
-	pthread_mutex_unlock(&all->lock);
-}
-
-static void note_fault(struct receiving *all, int code, struct error *err)
-{
-	pthread_mutex_lock(&all->lock);
-	if (all->fault == 0) {
-		all->fault = code;
-		all->fault_err = err;
-		err = NULL;
-	}
-	pthread_mutex_unlock(&all->lock);
-	error_free(err);
-}
-
-static void entry_verify(struct receiving *all, struct chunk_coder *coder, uint64_t seq,
-	const struct chain_log_view *view, unsigned char *frame, unsigned char *bytes)
-{
-	struct error *err = NULL;
-	int r = 0;
-
-	if (view->state == LOG_WHOLE) {
-		size_t n = chain_log_copy(all->log, seq, 0, frame, CHUNK_PACKED_MAX);
-
-		r = frame_put(all, coder, view->number, frame, n, bytes, &err);
-	}
-	if (r == -EBADMSG)
-		note_wrong(all, view);
-	else if (r < 0)
-		note_fault(all, r, TAKE_PTR(err));
-	error_free(err);
-	chain_log_verified(all->log, seq, r != -EBADMSG);
-}
-
-static void *verifier_run(void *arg)
-{
-	struct receiving *all = arg;
-	auto_chunk_coder struct chunk_coder *coder = chunk_coder_new();
-	auto_free unsigned char *frame = xcalloc(1, CHUNK_PACKED_MAX);
-	auto_free unsigned char *bytes = xcalloc(1, CHUNK_SIZE);
-
-	for (uint64_t seq = 0;;) {
-		uint32_t ends = chain_log_wait_end(all->log, 0, 0);
-		struct chain_log_view view;
-		int r = chain_log_look(all->log, seq, &view);
-
-		if (r == -ENODATA)
-			return NULL;
-		if (r == 0 && view.state != LOG_OPEN)
-			entry_verify(all, coder, seq++, &view, frame, bytes);
-		else
-			chain_log_wait_end(all->log, ends, TICK_MS);
-	}
 }
 
 /* ---- what the source says ---- */
@@ -250,7 +152,7 @@ static int hello_send(struct receiving *all)
 	sha256_parse(all->job->digest, &hello.digest);
 	chain_hello_write(&hello, bytes);
 	for (uint32_t i = 0; i < count; i++)
-		if (chunk_index_first(all->index, i) && !has_all_of(all, i))
+		if (chunk_index_first(all->index, i) && !chain_has(all->job->held, all->index, i))
 			bytes[CHAIN_HELLO + i / 8] |= (uint8_t)(1u << i % 8);
 	return chain_tcp_write(all->fd, bytes, len, CONNECT_MS, all->job->cancel);
 }
@@ -329,12 +231,11 @@ static uint64_t amount(uint32_t units)
 
 static void take_wrong(struct receiving *all, int64_t now)
 {
-	pthread_mutex_lock(&all->lock);
-	for (size_t i = 0; i < all->n_found; i++)
-		if (all->found[i].source == all->at)
-			chain_watch_wrong(&all->watch, now, all->found[i].number);
-	all->n_found = 0;
-	pthread_mutex_unlock(&all->lock);
+	struct chain_wrong wrong;
+
+	while (chain_verifier_wrong(all->verifier, &wrong))
+		if (wrong.source == all->at)
+			chain_watch_wrong(&all->watch, now, wrong.number);
 }
 
 /* What a port takes, in plain bytes: all others tell of those. */
@@ -405,18 +306,6 @@ static int tick(struct receiving *all, int64_t now)
 	return 0;
 }
 
-static int fault(struct receiving *all, struct error **err)
-{
-	int code;
-
-	pthread_mutex_lock(&all->lock);
-	code = all->fault;
-	if (code < 0)
-		error_make(err, code, "%s", error_text(all->fault_err, code));
-	pthread_mutex_unlock(&all->lock);
-	return code;
-}
-
 /* What the socket has: 0, or why there will be no more. Some milliseconds are waited for more to
  * come with it: waking three threads for every frame on the wire costs more than moving bytes. */
 static int take_bytes(struct receiving *all, uint8_t *buffer, size_t size, int64_t *heard_at)
@@ -452,7 +341,7 @@ static int stream(struct receiving *all, struct error **err)
 			return -ECANCELED;
 		if (now >= tick_at) {
 			tick_at = now + TICK_MS;
-			r = fault(all, err);
+			r = chain_verifier_fault(all->verifier, err);
 			if (r == 0)
 				r = tick(all, now);
 			if (r != 0)
@@ -495,7 +384,7 @@ static int round_run(struct receiving *all, struct error **err)
 		chain_log_end(all->log, false);
 	source_close_fd(all);
 	drain(all);
-	s = fault(all, err);
+	s = chain_verifier_fault(all->verifier, err);
 	if (r < 0 || s < 0)
 		return r < 0 ? r : s;
 	if (whole(all))
@@ -518,7 +407,8 @@ static int rounds(struct receiving *all, struct error **err)
 		r = round_run(all, &last);
 		if (r == ROUND_AGAIN)
 			continue;
-		if (r == ROUND_WHOLE || r == -ECANCELED || fault(all, NULL) < 0)
+		if (r == ROUND_WHOLE || r == -ECANCELED ||
+			chain_verifier_fault(all->verifier, NULL) < 0)
 			break;
 		if (r < 0)
 			note(all, "%s", error_text(last, r));
@@ -550,14 +440,13 @@ static int receive(struct receiving *all, struct error **err)
 		r = chain_relay_open(job->server, job->digest, all->log);
 	if (r < 0)
 		return error_make(err, r, "too many images are coming in at once");
-	if (pthread_create(&all->verifier, NULL, verifier_run, all) != 0)
-		r = error_make(err, -EAGAIN, "no thread to verify with");
-	all->verifies = r == 0;
-	if (r == 0)
+	r = chain_verifier_start(job->held, all->index, all->log, &all->verifier, err);
+	if (r == 0) {
 		r = rounds(all, err);
+		all->wrong = chain_verifier_count(all->verifier);
+	}
 	chain_log_close(all->log);
-	if (all->verifies)
-		pthread_join(all->verifier, NULL);
+	chain_verifier_free(all->verifier);
 	if (job->server)
 		chain_relay_close(job->server, job->digest);
 	return r;
@@ -574,19 +463,15 @@ int chain_receive(const struct chain_job *job, struct chain_result *ret_result, 
 	all->log = chain_log_new();
 	all->had = held_have(job->held);
 	all->port_bits = job->port_bits ? job->port_bits : chain_tcp_link_bits(NULL);
-	pthread_mutex_init(&all->lock, NULL);
 	r = receive(all, err);
 	if (ret_result)
-		*ret_result = (struct chain_result){.received = all->received,
-			.wrong = atomic_load(&all->wrong),
-			.changes = all->changes};
+		*ret_result = (struct chain_result){
+			.received = all->received, .wrong = all->wrong, .changes = all->changes};
 	if (r == 0 && job->progress)
 		job->progress(held_have(job->held), held_total(job->held), job->arg);
 	source_close_fd(all);
 	chain_log_unref(all->log);
 	chunk_index_free(all->index);
-	pthread_mutex_destroy(&all->lock);
-	error_free(all->fault_err);
 	free(all);
 	return r;
 }
