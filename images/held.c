@@ -80,21 +80,36 @@ static int parts_open(struct held *held, struct error **err)
 	return r;
 }
 
+/* Its length, and all of its memory: touching a page for which there is none would kill us, and a
+ * map that an earlier opener left may be as sparse. */
+static int map_size(struct held *held)
+{
+	struct stat st;
+
+	if (fstat(held->map, &st) < 0 ||
+		((uint64_t)st.st_size != held->map_len &&
+			(ftruncate(held->map, 0) < 0 ||
+				ftruncate(held->map, (off_t)held->map_len) < 0)))
+		return -errno;
+	if (fallocate(held->map, 0, 0, (off_t)held->map_len) < 0 && errno != EOPNOTSUPP)
+		return -errno;
+	return 0;
+}
+
 static int map_open(struct held *held, struct error **err)
 {
 	size_t n = held_count(held);
 	auto_free char *path = xasprintf("%s/map", held->folder);
-	struct stat st;
 	char *base;
+	int r;
 
 	held->map_len = HELD_HEAD + n * (3 * sizeof(uint32_t) + sizeof(uint8_t));
 	held->map = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (held->map < 0 || held_lock(held, HELD_LOCK_OPENING, F_WRLCK, true) < 0 ||
-		fstat(held->map, &st) < 0 ||
-		((uint64_t)st.st_size != held->map_len &&
-			(ftruncate(held->map, 0) < 0 ||
-				ftruncate(held->map, (off_t)held->map_len) < 0)))
+	if (held->map < 0 || held_lock(held, HELD_LOCK_OPENING, F_WRLCK, true) < 0)
 		return error_make(err, -errno, "%s: %s", path, strerror(errno));
+	r = map_size(held);
+	if (r < 0)
+		return error_make(err, r, "%s: %s", path, strerror(-r));
 	base = mmap(NULL, held->map_len, PROT_READ | PROT_WRITE, MAP_SHARED, held->map, 0);
 	if (base == MAP_FAILED)
 		return error_make(err, -errno, "%s: %s", path, strerror(errno));
