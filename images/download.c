@@ -11,8 +11,9 @@
  * known, the digest is the judge; without both the part is begun anew. A lost connection is tried
  * again while tries bring bytes, and six times when they bring none.
  *
- * Time is limited in all and by silence, size before and while bytes come. The part is locked, so a
- * download whose parent died cannot write into that of its successor.
+ * Time is limited in all and by silence, size before and while bytes come; of what is said besides
+ * (an error's page, a redirect's) only the beginning is read (lib/httpc.c). The part is locked, so
+ * a download whose parent died cannot write into that of its successor.
  */
 #include "images/download.h"
 
@@ -245,6 +246,7 @@ static int ask(struct run *run, struct httpc_response *ret_response, struct erro
 	const struct httpc_request request = {.method = "GET",
 		.url = run->url,
 		.timeout_ms = silence_s * 1000,
+		.total_ms = run->deadline_ms - clock_real_ms(),
 		.max_body = SIZE_MAX,
 		.on_head = on_head,
 		.on_body = on_body,
@@ -253,6 +255,8 @@ static int ask(struct run *run, struct httpc_response *ret_response, struct erro
 		.header = condition};
 
 	run->restart = false;
+	if (request.total_ms <= 0)
+		return -ETIME;
 	return httpc_do(run->client, &request, ret_response, err);
 }
 
@@ -323,7 +327,7 @@ static int try_once(struct run *run, struct error **err)
 	}
 	if (r == -EFBIG)
 		return too_large(run, err);
-	if (r == -ETIME)
+	if (r == -ETIME || (r < 0 && clock_real_ms() >= run->deadline_ms))
 		return error_make(
 			err, -ETIME, "it took longer than %lld s", (long long)run->download->max_s);
 	/* Our own wish for a restart, or libcurl's word that the range was not heeded. */
@@ -351,8 +355,6 @@ static int try_on(struct run *run, struct error **err)
 
 		if (r == 1)
 			return 0;
-		if (r == 0 && clock_real_ms() > run->deadline_ms)
-			r = -ETIME;
 		failures = run->have > before ? 0 : failures + 1;
 		if (r == 0 && failures < TRIES_MAX) {
 			back_off(failures ? failures - 1 : 0);

@@ -2,14 +2,16 @@
 /* nightclass-download: one file from the web for an import, as a child of nightclassd or by hand.
  *
  * A program of its own, because it talks to strangers: TLS and HTTP are read here, in a process
- * that may write only the folder the file goes to, and not in the daemon, nor in the one that reads
- * the image. Standard output is as nightclass-import's: {"phase":"download","done":...,"total":...}
- * lines, at most two a second, then {"size":...} or {"error":{...}}.
+ * that may write only the folder the file goes to and has little memory, and not in the daemon, nor
+ * in the one that reads the image. Standard output is as nightclass-import's:
+ * {"phase":"download","done":...,"total":...} lines, at most two a second, then {"size":...} or
+ * {"error":{...}}.
  *
  * Ends when nobody reads its lines any more. What it had by then stays for the next one.
  */
 #include <getopt.h>
 #include <signal.h>
+#include <sys/resource.h>
 
 #include "images/download.h"
 #include "images/jail.h"
@@ -19,7 +21,7 @@
 #include "lib/log.h"
 #include "lib/str.h"
 
-enum { TELL_EVERY_MS = 500, TIME_DEFAULT_S = 24 * 3600 };
+enum { TELL_EVERY_MS = 500, TIME_DEFAULT_S = 24 * 3600, MEMORY_MAX = 256 << 20 };
 
 static const char usage[] =
 	"usage: nightclass-download --into FILE [--sha256 DIGEST] [--max BYTES] [--time SECONDS]\n"
@@ -132,6 +134,16 @@ static int jail_close(const struct download *download, struct error **err)
 	return r;
 }
 
+/* A server that makes us take more than a download needs ends us, and nobody else. */
+static void memory_limit(void)
+{
+#ifndef __SANITIZE_ADDRESS__ /* its shadow is counted as data */
+	const struct rlimit limit = {MEMORY_MAX, MEMORY_MAX};
+
+	setrlimit(RLIMIT_DATA, &limit);
+#endif
+}
+
 int main(int argc, char **argv)
 {
 	struct sha256 digest;
@@ -149,6 +161,7 @@ int main(int argc, char **argv)
 	clock_init();
 	log_init("nightclass-download", LOG_LEVEL_NOTICE);
 	jail_follow_parent();
+	memory_limit();
 	r = jail_close(&download, &err);
 	if (r == 0)
 		r = download_run(&download, &size, &err);

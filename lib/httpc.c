@@ -5,12 +5,15 @@
  * beyond the time-out. A server is checked against the one CA file given, which is a lab's own CA.
  *
  * The handle keeps its connection, so a host that polls does one handshake per night. Long polls
- * set a time-out that covers the wait; streams (on_body) are ended by silence, not by their length.
+ * set a time-out that covers the wait; streams (on_body) are ended by silence, not by their length,
+ * and by a time for the whole when one is given. Of an answer that is no success only the beginning
+ * is read: its status says enough, and a stranger could make it endless.
  *
  * Errors name host and reason, never the token or the whole URL. Must not be called on a loop
  * thread.
  */
 #include <curl/curl.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -19,11 +22,18 @@
 #include <sys/socket.h>
 
 #include "lib/address.h"
+#include "lib/clock.h"
 #include "lib/httpc.h"
 #include "lib/json.h"
 #include "lib/str.h"
 
-enum { TIMEOUT_MS = 30000, CONNECT_MS = 10000, BODY_MAX = 16 << 20, HEADER_MAX = 1024 };
+enum {
+	TIMEOUT_MS = 30000,
+	CONNECT_MS = 10000,
+	BODY_MAX = 16 << 20,
+	REFUSAL_MAX = 64 << 10, /* read of a body whose status is no success */
+	HEADER_MAX = 1024
+};
 
 struct httpc {
 	CURL *curl;
@@ -42,6 +52,8 @@ struct exchange {
 	struct buf body;
 	size_t streamed, max; /* max 0: unbounded (a stream that sets none) */
 	bool headed;	      /* on_head was called */
+	bool cut;	      /* enough of a refusal's body was read */
+	int64_t refused_ms;   /* when it began, 0: not yet */
 	int abort_code;	      /* why a callback stopped the exchange */
 	char reason[CURL_ERROR_SIZE];
 };
@@ -146,13 +158,34 @@ static int tell_head(struct exchange *exchange)
 	return exchange->request->on_head(head, exchange->request->arg);
 }
 
+static long timeout_of(const struct httpc_request *request)
+{
+	return request->timeout_ms > 0 ? request->timeout_ms : TIMEOUT_MS;
+}
+
+/* The body of an answer that is no success, as far as it is read. Bytes that trickle in are no
+ * silence, so its time is counted here. */
+static size_t on_refusal(struct exchange *exchange, const char *bytes, size_t len)
+{
+	size_t room = REFUSAL_MAX - exchange->body.len;
+	int64_t now = clock_real_ms();
+
+	if (!exchange->refused_ms)
+		exchange->refused_ms = now;
+	exchange->cut = len > room || now - exchange->refused_ms > timeout_of(exchange->request);
+	buf_add(&exchange->body, bytes, len < room ? len : room);
+	return exchange->cut ? 0 : len;
+}
+
 static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
 {
 	struct exchange *exchange = arg;
 	const struct httpc_request *request = exchange->request;
-	bool stream = request->on_body && status_now(exchange) / 100 == 2;
+	bool success = status_now(exchange) / 100 == 2, stream = request->on_body && success;
 	size_t len = size * n, max = exchange->max;
 
+	if (!success)
+		return on_refusal(exchange, bytes, len);
 	if (!max && !stream)
 		max = BODY_MAX;
 	if (stream && !exchange->headed)
@@ -228,13 +261,16 @@ static void set_connection(CURL *curl, struct exchange *exchange)
 
 static void set_timeouts(CURL *curl, const struct httpc_request *request)
 {
-	long ms = request->timeout_ms > 0 ? request->timeout_ms : TIMEOUT_MS;
+	long ms = timeout_of(request);
 
 	curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, ms < CONNECT_MS ? ms : (long)CONNECT_MS);
 	if (!request->on_body) {
 		curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, ms);
 		return;
 	}
+	if (request->total_ms > 0)
+		curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS,
+			request->total_ms < LONG_MAX ? (long)request->total_ms : LONG_MAX);
 	/* curl counts silence in whole seconds */
 	curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
 	curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (ms + 999) / 1000);
@@ -397,7 +433,7 @@ int httpc_do(struct httpc *client, const struct httpc_request *request,
 	set_timeouts(client->curl, request);
 	headers = set_request(client->curl, &exchange);
 	result = curl_easy_perform(client->curl);
-	if (result == CURLE_OK)
+	if (result == CURLE_OK || exchange.cut)
 		take_facts(&exchange);
 	else
 		r = failed(&exchange, result, err);

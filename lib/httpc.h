@@ -36,7 +36,10 @@ struct httpc_request {
 	const void *body;
 	size_t body_len;
 	int timeout_ms;		  /* whole exchange; 0: 30 s. With on_body: time without a byte */
-	size_t max_body;	  /* of the answer; 0: 16 MiB; beyond: -E2BIG */
+	int64_t total_ms;	  /* with on_body: whole exchange; 0: as long as bytes come */
+	/* Of the answer; 0: 16 MiB; beyond: -E2BIG. When the status is no success 64 KiB and
+	 * timeout_ms are given to the body, and what comes after is left unread. */
+	size_t max_body;
 	httpc_body_fn *on_body;	  /* streaming instead of response.body (statuses 2xx only) */
 	httpc_head_fn *on_head;	  /* with on_body: before the first of it; NULL: not wanted */
 	void *arg;

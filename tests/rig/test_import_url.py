@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -147,6 +148,22 @@ def test_refused_with_the_reason_and_nothing_left(web, tmp_path, change, options
     answer = download(web.url(), tmp_path / "file", *options)
     assert reason in answer["error"]["text"], answer
     assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize("status, pause, reason", [(404, 0, "status 404"), (404, 0.5, "status 404"), (302, 0, "more than 5 times")])
+def test_a_refusal_without_end_is_a_refusal(web, tmp_path, status, pause, reason):
+    """Neither takes it memory, nor all the time that a download has."""
+    web.endless = (status, pause)
+    start = time.monotonic()
+    answer = download(web.url(), tmp_path / "file")
+    assert reason in answer["error"]["text"], answer
+    assert web.sent < 64 << 20 and time.monotonic() - start < 60 and left(tmp_path) == []
+
+
+def test_a_file_that_trickles_in_has_its_time(web, tmp_path):
+    web.endless = (200, 0.2)
+    answer = download(web.url(), tmp_path / "file", "--time", "3")
+    assert "longer than 3 s" in answer["error"]["text"], answer
 
 
 @pytest.mark.parametrize("url, reason", [

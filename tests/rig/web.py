@@ -18,6 +18,7 @@ class Web(http.server.ThreadingHTTPServer):
         self.redirects: dict[str, str] = {}
         self.statuses: list[int] = []   # of the next answers, instead of 200
         self.length = True
+        self.endless: tuple[int, float] | None = None  # (status, seconds between bytes, or 0) of answers that do not end
         self.hold_at: int | None = None  # after so many bytes of the file nothing more comes until go_on is set
         self.go_on = threading.Event()
         self.asked, self.sent = [], 0
@@ -60,6 +61,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
+        if web.endless:
+            return self.send_endless(*web.endless)
         start = 0
         if wanted and web.ranges and (condition is None or condition == web.etag):
             start = int(wanted.removeprefix("bytes=").removesuffix("-"))
@@ -90,3 +93,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
             web.go_on.wait(60)
         self.wfile.write(body)
         web.sent += len(body)
+
+    ENDLESS_MAX = 256 << 20  # so much that a client which takes it all is told apart, and does no harm
+
+    def send_endless(self, status: int, pause: float) -> None:
+        self.send_response(status)
+        self.send_header("Location", "/elsewhere")
+        self.end_headers()
+        self.close_connection = True
+        while self.server.sent < self.ENDLESS_MAX:
+            if pause and self.server.go_on.wait(pause):
+                return
+            self.server.sent += self.connection.send(b"x" if pause else bytes(1 << 16))

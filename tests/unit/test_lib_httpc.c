@@ -6,6 +6,7 @@
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -25,8 +26,25 @@ struct server {
 	pthread_t thread;
 	const char *answer;	/* NULL: says nothing until the client leaves */
 	const char *cert, *key; /* PEM; NULL: plain */
+	int more_ms;		/* > 0: a byte each so often after the answer; < 0: blocks */
+	size_t sent;		/* of what comes after the answer */
 	char request[4096];
 };
+
+enum { MORE_MAX = 64 << 20 };
+
+/* Goes on after the answer until the client leaves. */
+static void serve_more(struct server *server, int fd)
+{
+	static const char block[1 << 16];
+	struct pollfd left = {.fd = fd, .events = POLLIN | POLLRDHUP};
+	size_t len = server->more_ms > 0 ? 1 : sizeof(block);
+	int wait_ms = server->more_ms > 0 ? server->more_ms : 0;
+
+	while (server->sent < MORE_MAX && poll(&left, 1, wait_ms) == 0 &&
+		fd_write_all(fd, block, len) == 0)
+		server->sent += len;
+}
 
 static void serve_plain(struct server *server, int fd)
 {
@@ -42,6 +60,8 @@ static void serve_plain(struct server *server, int fd)
 	}
 	if (server->answer)
 		fd_write_all(fd, server->answer, strlen(server->answer));
+	if (server->more_ms)
+		serve_more(server, fd);
 	/* waits for the client to leave when nothing was said */
 	while (!server->answer && read(fd, server->request, 1) > 0)
 		;
@@ -115,7 +135,7 @@ static int exchange(const char *answer, struct httpc_request *request,
 	auto_free char *url = NULL;
 	int r = 0;
 
-	*server = (struct server){.answer = answer};
+	*server = (struct server){.answer = answer, .more_ms = server->more_ms};
 	server_start(server);
 	url = xasprintf("http://user@127.0.0.1:%d/secret", server->port);
 	request->url = url;
@@ -151,7 +171,7 @@ static void test_answers(void **state)
 		struct httpc_request request = {.method = "GET", .max_body = rows[i].max};
 		struct httpc_response response = {0};
 		auto_error struct error *err = NULL;
-		struct server server;
+		struct server server = {0};
 		int r = exchange(rows[i].answer, &request, NULL, &server, &response, &err);
 
 		if (r != rows[i].r)
@@ -179,7 +199,7 @@ static void test_request(void **state)
 		.accept = "text/plain"};
 	struct httpc_trust trust = {.token = "t0k", .interface = "127.0.0.1"};
 	struct httpc_response response = {0};
-	struct server server;
+	struct server server = {0};
 
 	(void)state;
 	assert_int_equal(exchange("HTTP/1.1 200 OK\r\nETag: \"a\"\r\nlocation:  /b "
@@ -216,7 +236,7 @@ static void test_stream(void **state)
 	struct httpc_request request = {
 		.method = "GET", .on_body = take, .arg = &sink, .range_from = 5};
 	struct httpc_response response = {0};
-	struct server server;
+	struct server server = {0};
 
 	(void)state;
 	assert_int_equal(exchange("HTTP/1.1 206 P\r\nContent-Range: bytes 5-6/7\r\nContent-Length: "
@@ -249,7 +269,7 @@ static void test_silence(void **state)
 	struct httpc_request request = {.method = "GET", .timeout_ms = 200};
 	struct httpc_response response = {0};
 	int64_t start = clock_real_ms();
-	struct server server;
+	struct server server = {0};
 
 	(void)state;
 	assert_int_equal(exchange(NULL, &request, NULL, &server, &response, NULL), -ETIMEDOUT);
@@ -257,6 +277,67 @@ static void test_silence(void **state)
 	request.arg = &sink;
 	assert_int_equal(exchange(NULL, &request, NULL, &server, &response, NULL), -ETIMEDOUT);
 	assert_true(clock_real_ms() - start < 20000);
+}
+
+/* A refusal whose page has no end, or comes byte by byte, is known by its status. */
+static void test_endless_refusal(void **state)
+{
+	static const struct {
+		const char *answer;
+		int more_ms, status;
+		size_t len;
+	} rows[] = {
+		{"HTTP/1.1 404 N\r\n\r\n", -1, 404, 64 << 10},
+		{"HTTP/1.1 302 F\r\nLocation: /b\r\nContent-Length: 99999999999\r\n\r\n", -1, 302,
+			64 << 10},
+		{"HTTP/1.1 404 N\r\n\r\n", 100, 404, 0},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < 2 * ARRAY_LEN(rows); i++) {
+		bool stream = i % 2;
+		struct sink sink = {.stop = 0};
+		struct httpc_request request = {.method = "GET",
+			.timeout_ms = 2000,
+			.max_body = SIZE_MAX,
+			.on_body = stream ? take : NULL,
+			.arg = &sink};
+		struct httpc_response response = {0};
+		struct server server = {.more_ms = rows[i / 2].more_ms};
+		int r = 0;
+
+		if (!stream && server.more_ms > 0)
+			continue; /* its time-out is for the whole */
+		r = exchange(rows[i / 2].answer, &request, NULL, &server, &response, NULL);
+		assert_int_equal(r, 0);
+		assert_int_equal(response.status, rows[i / 2].status);
+		assert_true(server.sent < MORE_MAX);
+		if (rows[i / 2].len)
+			assert_int_equal(response.len, rows[i / 2].len);
+		assert_null(sink.got.text);
+		httpc_response_done(&response);
+	}
+}
+
+/* Bytes that trickle in are no silence; the whole has its time all the same. */
+static void test_whole_time(void **state)
+{
+	struct sink sink = {.stop = 0};
+	struct httpc_request request = {.method = "GET",
+		.timeout_ms = 20000,
+		.total_ms = 1000,
+		.on_body = take,
+		.arg = &sink};
+	struct httpc_response response = {0};
+	struct server server = {.more_ms = 300};
+	int64_t start = clock_real_ms();
+
+	(void)state;
+	assert_int_equal(
+		exchange("HTTP/1.1 200 OK\r\n\r\n", &request, NULL, &server, &response, NULL),
+		-ETIMEDOUT);
+	assert_true(clock_real_ms() - start < 15000);
+	buf_done(&sink.got);
 }
 
 static void test_refused(void **state)
@@ -395,6 +476,8 @@ int main(void)
 		cmocka_unit_test(test_request),
 		cmocka_unit_test(test_stream),
 		cmocka_unit_test(test_silence),
+		cmocka_unit_test(test_endless_refusal),
+		cmocka_unit_test(test_whole_time),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_problem),
 		cmocka_unit_test(test_tls),
