@@ -34,7 +34,9 @@ static const char usage[] =
 	"                            [--rate BITS] [--until-done] [--more] [--no-chain] "
 	"[DIGEST...]\n"
 	"       nightclass-cast receive --dir DIR --server ADDRESS --port PORT --name NAME\n"
-	"                            [--serve-port PORT] [--patience SECONDS] DIGEST\n"
+	"                            [--serve-port PORT] [--base URL] [--alone] "
+	"[--patience SECONDS]\n"
+	"                            DIGEST\n"
 	"Sends images of the chunk store DIR by multicast to all receivers that ask for them, at "
 	"no\n"
 	"more than BITS per second (950000000); or receives one into DIR.\n";

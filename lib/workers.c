@@ -2,7 +2,7 @@
 /* Work that blocks (libvirt, hashing, HTTP to other labs, child processes) runs here, beside the
  * loop thread that owns the state. A worker gets one argument of its own and hands it back:
  * work(arg) in the thread, then done(arg) on the loop thread, woken by an eventfd. The two queues
- * are the only things shared and their mutex the only one in the product.
+ * are the only things shared, and their mutex the only one that a daemon's state lies behind.
  *
  * Threads start on demand up to eight and stay. Signals are blocked in them (loop.c blocked them
  * before), so SIGTERM always reaches the loop. At the end running work is waited for: time-outs

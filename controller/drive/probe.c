@@ -2,7 +2,7 @@
 /* The question of every morning: is this PC a desktop again?
  *
  * tcp:PORT connects (a login service, a screen reader, anything the desktop system listens on and our host does
- * not: hosts listen on nothing); ping sends one echo. The caller asks only when the host has been silent for a
+ * not: hosts listen on 8081 and 8082); ping sends one echo. The caller asks only when the host has been silent for a
  * while, because a host answers a ping, too. agent waits to be told instead: guest-agent/day/nightclass-day calls
  * (drive_desktop), again every half minute, so that a restart of ours forgets nothing for long.
  *
