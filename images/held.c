@@ -149,6 +149,8 @@ static int map_begin(struct held *held, struct error **err)
 	struct held_head *head = held->head;
 	auto_free char *complete = xasprintf("%s/complete", held->folder);
 	char boot[HELD_BOOT_TEXT];
+	bool whole;
+	int r;
 
 	if (!this_boot(boot))
 		return error_make(err, -ENOENT, "the kernel tells no boot id: is /proc mounted?");
@@ -156,7 +158,10 @@ static int map_begin(struct held *held, struct error **err)
 		memcmp(head->boot, boot, sizeof(boot)) == 0)
 		return 0;
 	memset(head, 0, held->map_len);
-	if (!held_check(held) && unlink(complete) < 0 && errno != ENOENT)
+	r = held_check(held, &whole, err);
+	if (r < 0)
+		return r;
+	if (!whole && unlink(complete) < 0 && errno != ENOENT)
 		return error_make(err, -errno, "%s: %s", complete, strerror(errno));
 	head->count = held_count(held);
 	memcpy(head->boot, boot, sizeof(boot));
@@ -347,5 +352,6 @@ int held_finish(struct held *held, struct error **err)
 		if (held->files[i] >= 0 &&
 			(fchmod(held->files[i], 0444) < 0 || fsync(held->files[i]) < 0))
 			return error_make(err, -errno, "%s: %s", held->folder, strerror(errno));
+	atomic_store(&held->head->have, held->total);
 	return file_write(complete, held->head->boot, strlen(held->head->boot), 0644, err);
 }

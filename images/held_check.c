@@ -22,6 +22,7 @@ struct check {
 	struct held *held;
 	atomic_size_t next;
 	atomic_uint_fast64_t have;
+	atomic_int failed; /* -errno: bytes where zeros belong, that stay */
 };
 
 static bool read_whole(int fd, void *bytes, size_t len, uint64_t at)
@@ -71,15 +72,18 @@ static void check_one(struct check *check, size_t number, void *bytes)
 {
 	struct held *held = check->held;
 	struct held_chunk chunk;
-	bool right = false;
+	bool has, right;
 	int fd;
 
 	held_chunk_at(held, number, &chunk);
 	fd = held->files[chunk.part];
-	if (has_data(fd, chunk.at, chunk.len)) {
-		right = !chunk.zero && matches(fd, &chunk, bytes);
-		if (!right)
-			held_punch(held, &chunk);
+	has = has_data(fd, chunk.at, chunk.len);
+	right = has && !chunk.zero && matches(fd, &chunk, bytes);
+	if (has && !right) {
+		int r = held_punch(held, &chunk);
+
+		if (r < 0 && chunk.zero) /* what else stays is written over by the next put */
+			atomic_store(&check->failed, r);
 	}
 	if (right)
 		atomic_fetch_add(&check->have, chunk.len);
@@ -97,7 +101,7 @@ static void *check_run(void *arg)
 	return NULL;
 }
 
-bool held_check(struct held *held)
+int held_check(struct held *held, bool *ret_whole, struct error **err)
 {
 	struct check check = {.held = held};
 	pthread_t threads[CHECKERS];
@@ -110,5 +114,9 @@ bool held_check(struct held *held)
 		if (started[i])
 			pthread_join(threads[i], NULL);
 	atomic_store(&held->head->have, check.have);
-	return check.have == held->total;
+	if (check.failed < 0)
+		return error_make(err, check.failed, "%s cannot be mended: %s", held->folder,
+			strerror(-check.failed));
+	*ret_whole = check.have == held->total;
+	return 0;
 }

@@ -5,17 +5,19 @@
  * programs that come and go, and each may be killed at any moment. They agree by one word per chunk
  * in shared memory, changed by atomic operations:
  *
- *   a put       writes the bytes, then says present. Killed between: absent, the bytes are fetched
- *               again.
- *   an evict    says absent with a new number, then makes the hole. Killed between: a hole too
- *               little, which the next put fills.
+ *   a put       writes the bytes, then says present, then counts them. Killed between: absent, the
+ *               bytes are fetched again; or not counted.
+ *   an evict    takes them off the count, says absent with a new number, then makes the hole.
+ *               Killed between: not counted; or a hole too little, which the next put fills.
  *   a read      looks at the word, reads, looks again: another word means that the bytes may be
  *               a mixture, and the reader is told that the chunk is gone.
  *   a waiter    sleeps on the chunk's own word (futex), so a put wakes those who need it.
  *
  * Writers of one chunk keep out of each other's way by a record lock on the map, which the kernel
  * takes back from whoever dies; threads of one process, whom such a lock does not part, by a mutex
- * of that process beside it. Reading takes neither. No function here verifies what a caller puts.
+ * of that process beside it. Reading takes neither. A count that is too low costs a little memory
+ * until the image is whole; one that is too high would look whole when it is not. No function here
+ * verifies what a caller puts.
  */
 #include "images/held_inside.h"
 
@@ -62,6 +64,15 @@ static void wake(struct held *held, size_t number)
 	syscall(SYS_futex, &held->state[number], FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
 }
 
+/* Never below zero: a chunk that nobody counted (killed) may be taken away. */
+static void discount(struct held *held, uint64_t len)
+{
+	uint64_t have = atomic_load(&held->head->have);
+
+	while (!atomic_compare_exchange_weak(&held->head->have, &have, have > len ? have - len : 0))
+		;
+}
+
 /* Takes away one chunk of the disk, with its lock held. */
 static bool evict_locked(struct held *held, size_t number)
 {
@@ -71,8 +82,8 @@ static bool evict_locked(struct held *held, size_t number)
 	held_chunk_at(held, number, &chunk);
 	if (chunk.zero || (word & HELD_STATE) != HELD_PRESENT)
 		return false;
+	discount(held, chunk.len);
 	atomic_store(&held->state[number], ((word & ~HELD_STATE) + HELD_LIFE) | HELD_ABSENT);
-	atomic_fetch_sub(&held->head->have, chunk.len);
 	held_punch(held, &chunk);
 	return true;
 }
@@ -80,14 +91,15 @@ static bool evict_locked(struct held *held, size_t number)
 /* The chunk of the disk that was not read for longest, `but` excepted; held_count(): none. */
 static size_t oldest(const struct held *held, size_t but)
 {
-	uint32_t now = atomic_load(&held->head->tick), age, most = 0;
+	uint32_t now = atomic_load(&held->head->tick);
 	size_t found = held_count(held);
+	int32_t age, most = 0; /* what was put or read since then is of a negative age */
 
 	for (size_t i = held->first[PART_DISK]; i < held->first[PART_DISK + 1]; i++) {
 		if (i == but || (atomic_load(&held->state[i]) & HELD_STATE) != HELD_PRESENT)
 			continue;
-		age = now - atomic_load_explicit(&held->used[i], memory_order_relaxed) + 1;
-		if (age > most) {
+		age = (int32_t)(now - atomic_load_explicit(&held->used[i], memory_order_relaxed));
+		if (found == held_count(held) || age > most) {
 			most = age;
 			found = i;
 		}
@@ -145,8 +157,8 @@ static bool change(struct held *held, size_t number, unsigned from, uint32_t to)
 static void say_present(struct held *held, size_t number, size_t len)
 {
 	atomic_store(&held->used[number], atomic_fetch_add(&held->head->tick, 1));
-	atomic_fetch_add(&held->head->have, len);
 	change(held, number, 1 << HELD_ABSENT | 1 << HELD_WANTED | 1 << HELD_TAKEN, HELD_PRESENT);
+	atomic_fetch_add(&held->head->have, len);
 	wake(held, number);
 }
 
@@ -159,7 +171,8 @@ int held_put(struct held *held, size_t number, const void *bytes, struct error *
 		return 0;
 	held_chunk_at(held, number, &chunk);
 	make_room(held, chunk.len, number);
-	chunk_lock(held, number, true);
+	if (!chunk_lock(held, number, true))
+		return error_make(err, -ENOLCK, "the chunks of %s cannot be locked", held->folder);
 	r = held_has(held, number)
 		    ? 0
 		    : write_whole(held->files[chunk.part], bytes, chunk.len, chunk.at);

@@ -24,7 +24,7 @@ struct held_head {
 	uint64_t magic;
 	uint64_t count;
 	char boot[HELD_BOOT_TEXT]; /* the boot in which the states below are true */
-	_Atomic uint64_t have;	   /* bytes of data in place */
+	_Atomic uint64_t have; /* bytes of data in place; too few after a kill, never too many */
 	_Atomic uint64_t limit;
 	_Atomic uint32_t tick;	  /* grows with each put; `used` is told in it */
 	_Atomic uint32_t wanted;  /* at least as many chunks are wanted */
@@ -54,9 +54,9 @@ struct held {
 int held_lock(const struct held *held, off_t at, short type, bool wait);
 
 /* Compares every chunk that has data with its digest and sets all states anew: the map may be of
- * another boot, damaged or missing. Data where zeros belong is removed. True when all is in place.
- */
-bool held_check(struct held *held);
+ * another boot, damaged or missing. Data where zeros belong is removed; when that cannot be done,
+ * nothing may stand on these files: -errno. *ret_whole: all is in place. */
+int held_check(struct held *held, bool *ret_whole, struct error **err);
 
 /* Makes a hole, or writes zeros where the file system knows no holes. */
 int held_punch(struct held *held, const struct held_chunk *chunk);
