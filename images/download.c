@@ -7,7 +7,8 @@
  * each judged like the first URL, and never from https down to http.
  *
  * The part is taken up again by Range with If-Range of the strong ETag that came with its first
- * byte: a server whose file changed sends it from the start. Without an ETag, but with the digest
+ * byte: a server whose file changed sends it from the start. One that does not look at If-Range is
+ * found out by the ETag and the length of what it sends. Without an ETag, but with the digest
  * known, the digest is the judge; without both the part is begun anew. A lost connection is tried
  * again while tries bring bytes, and six times when they bring none.
  *
@@ -193,13 +194,22 @@ static int too_large(const struct run *run, struct error **err)
 		(unsigned long long)run->download->max);
 }
 
+/* Is it the rest of the file whose beginning is in the part? A server may not know If-Range. */
+static bool same_file(const struct run *run, const struct httpc_response *head)
+{
+	if (run->etag && (!head->etag || strcmp(run->etag, head->etag) != 0))
+		return false;
+	return !run->total || !head->length || run->have + head->length == run->total;
+}
+
 static int on_head(const struct httpc_response *head, void *arg)
 {
 	struct run *run = arg;
 	uint64_t max = run->download->max;
 
-	if (head->status == 206 && run->have > 0) {
-		run->total = head->length ? run->have + head->length : 0;
+	if (head->status == 206 && run->have > 0 && same_file(run, head)) {
+		if (head->length)
+			run->total = run->have + head->length;
 	} else if (head->status == 200 && run->have == 0) {
 		free(TAKE_PTR(run->etag));
 		if (head->etag && head->etag[0] == '"')

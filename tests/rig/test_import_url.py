@@ -100,6 +100,17 @@ def test_a_file_that_changed_is_loaded_anew(web, tmp_path):
     assert web.asked[0][1:] == ("bytes=1000-", '"older"')
 
 
+@pytest.mark.parametrize("etag, more", [('"older"', 0), ('"one"', -1)])
+def test_two_files_are_not_joined(web, tmp_path, etag, more):
+    """The server sends a range of what it has now, whatever was asked for."""
+    web.if_range = False
+    (tmp_path / "file.part").write_bytes(b"x" * 1000)
+    (tmp_path / "file.state").write_text(json.dumps({"url": web.url(), "etag": etag, "total": len(BODY) + more}))
+    assert download(web.url(), tmp_path / "file") == {"size": len(BODY)}
+    assert (tmp_path / "file").read_bytes() == BODY
+    assert [r for _, r, _ in web.asked] == ["bytes=1000-", None]
+
+
 def test_a_part_without_an_etag_is_not_believed(web, tmp_path):
     web.etag = None
     web.cut_after = [1_000_000]
