@@ -5,7 +5,8 @@
  *   host start URL DIGEST DIR                     brings what a VM needs to start
  *   host trace DIGEST DIR                         prints the boot trace: the order of first reads
  *
- * `bring` serves its peers meanwhile, as hostd does; it says "whole" and goes on serving until its
+ * `bring` is a hostd that was running before it heard of the image: it serves its peers, says
+ * "ready" and waits for a line; when it has the image it says "whole" and goes on serving until its
  * input ends. Which way is taken when is decided in images/bring.c, nothing is decided here: what
  * the bench measures is the product and not this file. A way that was left is told on standard
  * output. */
@@ -63,6 +64,17 @@ static bool progress(uint64_t have, uint64_t total, void *arg)
 	return true;
 }
 
+/* False: the input ended. */
+static bool await_line(void)
+{
+	char byte = 0;
+
+	while (byte != '\n')
+		if (read(STDIN_FILENO, &byte, 1) <= 0)
+			return false;
+	return true;
+}
+
 static int bring(char **argv)
 {
 	const struct chain_serve chain = {
@@ -79,7 +91,6 @@ static int bring(char **argv)
 		.note = note};
 	auto_error struct error *err = NULL;
 	struct serve *serve = NULL;
-	char byte;
 	int r = ip4_parse(argv[0], &job.cast);
 
 	if (r == 0)
@@ -87,12 +98,17 @@ static int bring(char **argv)
 	if (r == 0)
 		r = chain_server_start(&chain, &job.chain, &err);
 	if (r == 0) {
+		puts("ready");
+		if (!await_line())
+			r = error_make(&err, -ECANCELED, "the input ended before it began");
+	}
+	if (r == 0) {
 		held_prepare(job.dir, job.digest, base, 0, NULL);
 		r = bring_image(&job, &err);
 	}
 	if (r == 0) {
 		puts("whole");
-		while (read(STDIN_FILENO, &byte, 1) > 0)
+		while (await_line())
 			;
 	}
 	chain_server_stop(job.chain);

@@ -62,7 +62,9 @@ class Lab:
         for name in self.names:
             run("ip", "netns", "del", name, check=False)
         run("ip", "link", "del", "sw", check=False)
-        run("nft", "delete", "table", "bridge", "bench", check=False)
+        # A hook names its devices, and would take the next lab's of the same names.
+        self.loss(0)
+        self.multicast(True)
 
     def _switch(self) -> None:
         run("ip", "link", "add", "sw", "type", "bridge", "stp_state", "0", "forward_delay", "0", "mcast_snooping",
@@ -116,7 +118,7 @@ class Lab:
 
     def meet(self) -> None:
         """Every host knows every other's address, as after a day's work."""
-        jobs = [subprocess.Popen(self.argv(SERVER, "ping", "-qc1", "-W2", self.address(i)), stdout=subprocess.DEVNULL)
+        jobs = [subprocess.Popen(self.argv(SERVER, "ping", "-qc3", "-i0.3", "-w3", self.address(i)), stdout=subprocess.DEVNULL)
                 for i in range(self.receivers)]
         silent = [self.host(i) for i, job in enumerate(jobs) if job.wait() != 0]
         if silent:

@@ -42,6 +42,11 @@ class Process:
         self.pid = self._popen.pid
         self.fd = os.pidfd_open(self.pid)
 
+    def tell(self, line: bytes) -> None:
+        """Writes a line to its standard input (a pipe)."""
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._popen.stdin.fileno(), line + b"\n")
+
     def look(self) -> bool:
         """True when it has ended."""
         if self.code is None:

@@ -53,6 +53,7 @@ class Run:
     def __init__(self, lab: Lab, scenario: Scenario, image: images.Image, folder: pathlib.Path, limit: float):
         self.lab, self.scenario, self.image, self.folder, self.limit = lab, scenario, image, folder, limit
         self.servers: list[Process] = []
+        self.begun = False  # the clock runs
         self.receivers = [Receiver(i, self._role(i)) for i in range(scenario.n)]
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -104,7 +105,7 @@ def execute(tool, run: Run) -> dict:
             for r in early:
                 tool.ready(run, r.i, r.process)
         drops, sent, load = run.lab.drops(), run.lab.server_bytes(), Load()
-        begin = time.monotonic()
+        begin, run.begun = time.monotonic(), True
         if tool.receivers_first:
             tool.begin(run)
         else:

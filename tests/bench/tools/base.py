@@ -14,7 +14,7 @@ class Tool:
     packages: tuple[str, ...] = ()  # Debian's, whose versions are recorded
     programs: tuple[str, ...] = ()
     unicast = False  # the server sends every receiver its own copy: smaller images will do
-    receivers_first = False  # receivers wait for a sender; else a receiver asks a server, or joins peers
+    receivers_first = False  # receivers run and wait for the word; else one is started to ask a server, or join peers
     polled = False  # a receiver goes on running when it has its file
     late = True  # a receiver may join when others are half way
     restarts = True  # a receiver that was killed may come again
@@ -47,7 +47,7 @@ class Tool:
         """Waits until receiver i hears (receivers_first only)."""
 
     def begin(self, run: Run) -> None:
-        """Starts the sender; the clock runs (receivers_first only)."""
+        """The word; the clock runs (receivers_first only)."""
 
     def has(self, run: Run, i: int, process: Process) -> bool:
         """Has receiver i its whole file?"""

@@ -101,6 +101,7 @@ class Cast(Ours):
     what = "nightclass-cast with a cap at the port's rate; a PC takes the cast, else the chain, else peers and HTTP"
     packages = ("nginx-light",)
     program = "bench/host"
+    receivers_first = True  # a hostd runs when it is told of an image; so do udpcast's receivers
     polled = True  # a PC goes on serving its peers
 
     def missing(self):
@@ -114,8 +115,19 @@ class Cast(Ours):
                    "--port", PORT, "--rate", self.bits(run), self.digest(run.image)).wait_listens("udp", PORT)
 
     def receive(self, run, i):
-        return run.client(i, self.build / self.program, "bring", ADDRESS, run.lab.host(i), self.digest(run.image),
-                          self.held(run, i), self.bits(run), stdin=subprocess.PIPE)
+        process = run.client(i, self.build / self.program, "bring", ADDRESS, run.lab.host(i), self.digest(run.image),
+                             self.held(run, i), self.bits(run), stdin=subprocess.PIPE)
+        if run.begun:
+            process.tell(b"go")
+        return process
+
+    def ready(self, run, i, process):
+        process.wait_says(b"ready\n")
+
+    def begin(self, run):
+        for r in run.receivers:
+            if r.process:
+                r.process.tell(b"go")
 
     def has(self, run, i, process):
         return b"whole\n" in process.log.read_bytes()
