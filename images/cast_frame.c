@@ -187,6 +187,7 @@ static void body(struct cursor *c, struct cast_frame *frame)
 		want(c, &frame->want);
 		return;
 	case CAST_LEAVE:
+		WHOLE(c, frame->leave.nonce);
 		FLAG(c, frame->leave.whole);
 		return;
 	case CAST_WELCOME:

@@ -127,7 +127,8 @@ struct cast_want {
 };
 
 struct cast_leave {
-	bool whole; /* has all */
+	uint64_t nonce; /* of the hello: nobody says goodbye for another */
+	bool whole;	/* has all */
 };
 
 struct cast_frame {

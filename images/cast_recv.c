@@ -30,14 +30,17 @@ enum {
 	STATUS_MS = 500,
 	STATUS_BAD_MS = 150, /* while much is missed */
 	STATUS_PAGES = 4,
-	DEAF_MS = 3000, /* welcome, but no multicast for so long */
-	PROBE_MS = 2000,
+	DEAF_NEW_MS = 1200, /* welcome, and never any multicast: a plan was sent six times since */
+	DEAF_MS = 3000,	    /* the same for one that heard some */
+	PROBE_MS = 500,	    /* after such a silence of the group: does the sender live? */
+	REFUSALS = 6,	    /* of hellos in a row: nobody is there */
 	WANT_MS = 20,
 	WANT_AGAIN_MS = 120,
 	LOOK_MS = 500,
 	NAP_US = 1500,
 	PORTION = 65536,
 	PORTIONS = 8,
+	DRAINS = 16, /* portions in a row, then all else has its turn */
 	SOCKET_BYTES = 8 << 20,
 	WRONG_MAX = 64,
 };
@@ -52,7 +55,9 @@ struct running {
 	uint8_t *portions;
 	unsigned page;		 /* of the needs, next to be told */
 	struct cast_frame later; /* a report that waits for its moment */
-	bool has_later, joined, ended;
+	bool has_later, joined, group_ever, ended;
+	unsigned refusals; /* by the sender's machine, since it last spoke */
+	unsigned seed;	   /* of the times that reports wait */
 	int result;
 	struct cast_count told;
 };
@@ -136,7 +141,8 @@ static void say_status(struct running *run, bool deaf)
 
 static void say_leave(struct running *run, bool whole)
 {
-	struct cast_frame frame = {.kind = CAST_LEAVE, .leave = {.whole = whole}};
+	struct cast_frame frame = {
+		.kind = CAST_LEAVE, .leave = {.nonce = run->receiver->nonce, .whole = whole}};
 
 	if (run->receiver->session == 0)
 		return;
@@ -209,7 +215,7 @@ static void welcome_take(struct running *run, const struct cast_frame *frame, st
 	receiver->session = frame->session;
 	receiver->welcome = frame->welcome;
 	receiver->count = (struct cast_count){0};
-	run->has_later = false;
+	run->has_later = run->group_ever = false;
 	run->at.welcomed = run->at.group_heard = run->at.now;
 	r = receiver->planned ? -EHOSTUNREACH : recv_plan_begin(receiver);
 	if (r == 0)
@@ -250,7 +256,7 @@ static void report_later(struct running *run, const struct cast_report *report, 
 {
 	run->later = (struct cast_frame){.kind = CAST_REPORT, .report = *report};
 	run->has_later = true;
-	run->at.report = run->at.now + (spread_ms ? rand() % spread_ms : 0);
+	run->at.report = run->at.now + (spread_ms ? rand_r(&run->seed) % spread_ms : 0);
 }
 
 static void control_take(struct running *run, const uint8_t *bytes, size_t len, struct error **err)
@@ -279,6 +285,7 @@ static void frame_take(struct running *run, const uint8_t *bytes, size_t len, st
 	if (len < CAST_HEADER || be32_at(bytes) != receiver->session)
 		return;
 	run->at.heard = run->at.group_heard = run->at.now;
+	run->group_ever = true;
 	receiver->seen.bytes += len;
 	if (be16_at(bytes + 4) == CAST_CONTROL)
 		control_take(run, bytes, len, err);
@@ -340,6 +347,7 @@ static int unicast_drain(struct running *run, struct error **err)
 		if (n < 0)
 			return errno == ECONNREFUSED ? -ECONNREFUSED : 0;
 		run->at.heard = run->at.now;
+		run->refusals = 0;
 		control_take(run, bytes, (size_t)n, err);
 	}
 	return 0;
@@ -364,13 +372,26 @@ static void tell(const struct running *run)
 			receiver->planned ? held_total(receiver->held) : 0, receiver->job->arg);
 }
 
+/* The group is silent though something is to come, and the sender answered meanwhile: one that
+ * stands still for a while makes nobody deaf. */
+static bool deaf(const struct running *run)
+{
+	const struct receiver *receiver = run->receiver;
+	const struct clocks *at = &run->at;
+	int64_t patience = run->group_ever ? DEAF_MS : DEAF_NEW_MS;
+
+	return (!receiver->planned || receiver->n_needed > 0) && !recv_blocks_busy(receiver) &&
+	       at->now - at->group_heard > patience && at->heard - at->group_heard > patience / 2;
+}
+
 static void speak_when_due(struct running *run)
 {
 	struct receiver *receiver = run->receiver;
 	struct clocks *at = &run->at;
-	int64_t status_in = much_missed(run) ? STATUS_BAD_MS : STATUS_MS + (rand() & 63);
+	int64_t status_in =
+		much_missed(run) ? STATUS_BAD_MS : STATUS_MS + (rand_r(&run->seed) & 63);
 
-	if (receiver->session == 0 || at->now - at->heard > PROBE_MS) {
+	if (receiver->session == 0 || at->now - at->group_heard > PROBE_MS) {
 		if (at->now - at->hello >= HELLO_MS)
 			say_hello(run);
 		if (receiver->session == 0)
@@ -388,7 +409,7 @@ static void speak_when_due(struct running *run)
 	if (receiver->planned && at->now - at->want >= WANT_MS)
 		say_wants(run);
 	if (receiver->fresh_needs || at->now - at->status >= status_in) {
-		say_status(run, at->now - at->group_heard > DEAF_MS);
+		say_status(run, deaf(run));
 		tell(run);
 	}
 }
@@ -410,6 +431,8 @@ static void look_at_state(struct running *run, bool refused, struct error **err)
 			receiver->session ? "the cast fell silent" : "nobody casts there");
 	else if (refused && receiver->session)
 		end(run, -EHOSTUNREACH, err, "the cast has ended");
+	else if (run->refusals >= REFUSALS)
+		end(run, -EHOSTUNREACH, err, "nobody casts there");
 	else if (receiver->planned && receiver->n_needed == 0 && !recv_blocks_busy(receiver))
 		end(run, 0, err, NULL);
 }
@@ -421,10 +444,12 @@ static void rest(const struct running *run, bool streaming)
 	struct pollfd fds[] = {{.fd = receiver->unicast, .events = POLLIN},
 		{.fd = receiver->wake, .events = POLLIN},
 		{.fd = streaming ? -1 : receiver->multicast, .events = POLLIN}};
-	struct timespec t = {0, streaming ? NAP_US * 1000 : 10000000};
+	int64_t us = streaming ? NAP_US : 10000, report_us = (run->at.report - run->at.now) * 1000;
+	struct timespec t;
 
-	if (run->has_later && run->at.report <= run->at.now)
-		return;
+	if (run->has_later && report_us < us)
+		us = report_us > 0 ? report_us : 0;
+	t = (struct timespec){0, us * 1000};
 	ppoll(fds, ARRAY_LEN(fds), &t, NULL);
 }
 
@@ -433,16 +458,19 @@ static int receive_run(struct running *run, struct error **err)
 	struct receiver *receiver = run->receiver;
 
 	run->at.now = run->at.begun = run->at.heard = clock_real_ms();
+	run->seed = (unsigned)receiver->nonce;
 	while (!run->ended) {
 		bool streaming = false, refused;
+		unsigned drains = 0;
 
 		receiver->now_ms = run->at.now = clock_real_ms();
-		while (run->joined && !run->ended && group_drain(run, err)) {
+		while (run->joined && !run->ended && drains++ < DRAINS && group_drain(run, err)) {
 			streaming = true;
 			recv_verify_results(receiver);
 		}
 		recv_verify_results(receiver);
 		refused = unicast_drain(run, err) == -ECONNREFUSED;
+		run->refusals += refused;
 		if (run->ended)
 			break;
 		look_at_state(run, refused, err);

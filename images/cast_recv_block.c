@@ -93,7 +93,7 @@ void recv_block_close(struct receiver *receiver, struct recv_block *block, bool 
 		block_free(receiver, block);
 }
 
-/* Gives up the block that was quiet for longest; not `keep`. */
+/* Gives up the block that was quiet for longest; not `keep`, and one at a time. */
 static void give_up_one(struct receiver *receiver, const struct recv_block *keep)
 {
 	struct recv_block *oldest = NULL;
@@ -101,7 +101,9 @@ static void give_up_one(struct receiver *receiver, const struct recv_block *keep
 	for (unsigned b = 0; b < RECV_BLOCKS; b++) {
 		struct recv_block *block = &receiver->blocks[b];
 
-		if (block->open && !block->closing && block != keep &&
+		if (block->open && block->closing)
+			return; /* its slots come back in a moment */
+		if (block->open && block != keep &&
 			(!oldest ||
 				receiver->tick - block->touched > receiver->tick - oldest->touched))
 			oldest = block;
@@ -140,6 +142,11 @@ struct recv_block *recv_block_open(struct receiver *receiver, uint16_t number)
 	memset(block->parities, 0xff, sizeof(block->parities));
 	block->open = true;
 	block->number = number;
+	/* Whoever comes in the middle of a block has not lost its beginning. */
+	if (!receiver->any_block)
+		receiver->first_block = number;
+	receiver->any_block = true;
+	block->late = (int16_t)(uint16_t)(number - receiver->first_block) <= 0;
 	block->touched = receiver->tick;
 	block->touched_ms = receiver->now_ms;
 	return block;
@@ -234,9 +241,13 @@ static void group_rebuild(struct receiver *receiver, struct recv_block *block, u
 	struct recv_order order = {.task = TASK_REBUILD, .block = block, .index = (uint16_t)group};
 	bool needed;
 
-	if (lost == 0 || lost > block->n_parities[group] || lost > receiver->n_free ||
+	if (lost == 0 || lost > block->n_parities[group] || lost > FEC_PARITIES_MAX ||
 		block->rebuilding[group] || block->closing)
 		return;
+	if (lost > receiver->n_free) {
+		receiver->starved = true;
+		return;
+	}
 	order.n_missing =
 		(uint8_t)recv_group_missing(block, group, order.missing, FEC_PARITIES_MAX, &needed);
 	if (!needed || parities_choose(block, group, lost, order.use) < lost)
@@ -295,6 +306,19 @@ static void chunks_begin(struct receiver *receiver, struct recv_block *block)
 	}
 }
 
+/* They were stored before it was known how many groups there are; no group can use more. */
+static void parities_lay(struct receiver *receiver, struct recv_block *block)
+{
+	unsigned groups = block->layout.groups;
+
+	for (unsigned i = 0; i < PARITIES; i++) {
+		if (i / groups >= FEC_PARITIES_MAX)
+			slot_free(receiver, &block->parities[i]);
+		else if (block->parities[i] != SLOT_NONE)
+			block->n_parities[i % groups]++;
+	}
+}
+
 bool recv_block_lay(struct receiver *receiver, struct recv_block *block)
 {
 	bool of_plan = block->what.of_plan;
@@ -308,11 +332,11 @@ bool recv_block_lay(struct receiver *receiver, struct recv_block *block)
 	block->laid = true;
 	if (!of_plan)
 		chunks_begin(receiver, block);
-	for (unsigned i = 0; i < PARITIES; i++)
-		if (block->parities[i] != SLOT_NONE)
-			block->n_parities[i % block->layout.groups]++;
+	parities_lay(receiver, block);
 	for (unsigned i = block->layout.sources; i < CAST_BLOCK_SOURCES; i++)
 		slot_free(receiver, &block->slots[i]);
+	if (block->next > block->layout.sources)
+		block->next = block->layout.sources;
 	for (unsigned i = 0; i < block->layout.sources; i++)
 		if (block->slots[i] != SLOT_NONE)
 			source_counts(receiver, block, i);
@@ -341,6 +365,10 @@ static void count_source(struct receiver *receiver, struct recv_block *block, un
 {
 	receiver->count.received++;
 	receiver->seen.packets++;
+	if (block->late) {
+		block->late = false;
+		block->next = (uint16_t)index;
+	}
 	if (index < block->next)
 		return;
 	receiver->count.expected += index - block->next + 1;
@@ -402,10 +430,6 @@ void recv_packet(struct receiver *receiver, uint16_t number, uint16_t index, con
 		block = recv_block_open(receiver, number);
 		if (!block)
 			return;
-		/* Whoever comes in the middle of a block has not lost its beginning. */
-		if (!receiver->any_block && index < CAST_BLOCK_SOURCES)
-			block->next = index;
-		receiver->any_block = true;
 	}
 	block->touched = receiver->tick;
 	block->touched_ms = receiver->now_ms;
@@ -460,6 +484,8 @@ static void chunk_done(
 	block->state[order->index] = CHUNK_DONE;
 	block->awaited--;
 	if (order->result == 0) {
+		/* Another block with it may have been closed since, and have said it is needed. */
+		recv_got(receiver, block->layout.at[order->index], true);
 		recv_chunk_needless(receiver, block->layout.at[order->index]);
 		return;
 	}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What cast_recv*.c share. Nobody else includes this.
+/* What cast_recv*.c share. Nobody else includes this but their unit test.
  *
  * The calling thread owns everything but two queues. It takes packets off the sockets and puts each
  * in a slot; a second thread rebuilds lost packets, unpacks, verifies and places chunks. What the
@@ -34,6 +34,7 @@ struct recv_block {
 	uint16_t number;
 	uint32_t touched; /* receiver.tick of the last packet */
 	int64_t touched_ms;
+	bool late;     /* open before we came, and no source of it was seen yet */
 	uint16_t next; /* the source after the highest that came */
 	struct cast_layout layout;
 	struct cast_block what;
@@ -102,8 +103,9 @@ struct receiver {
 	unsigned next_closed;
 	uint32_t tick;
 	int64_t now_ms;
-	bool any_block; /* since the welcome */
-	bool starved;	/* the second thread had no room for an order */
+	bool any_block;	      /* since the welcome */
+	uint16_t first_block; /* its number: of later ones we hear the beginning */
+	bool starved;	      /* the second thread had no room for an order */
 	struct cast_count count;
 	bool fresh_needs; /* the sender should hear at once what we need */
 
@@ -122,7 +124,8 @@ struct receiver {
 /* ---- cast_recv_block.c ---- */
 void recv_blocks_init(struct receiver *receiver);
 void recv_blocks_done(struct receiver *receiver);
-/* Forgets all blocks: another session. Waits for the second thread. */
+/* Forgets all blocks: another session. What the second thread has of them is freed when it is
+ * done. */
 void recv_blocks_reset(struct receiver *receiver);
 /* A packet of a block: index as on the wire, CAST_PAYLOAD bytes. */
 void recv_packet(

@@ -53,8 +53,10 @@ static void report_open(
 	struct receiver *receiver, struct recv_block *block, struct cast_report *report)
 {
 	/* All sources were sent before anybody was asked. */
-	receiver->count.expected += block->layout.sources - block->next;
-	receiver->seen.missed += block->layout.sources - block->next;
+	if (!block->late) {
+		receiver->count.expected += block->layout.sources - block->next;
+		receiver->seen.missed += block->layout.sources - block->next;
+	}
 	block->next = block->layout.sources;
 	if (report_lacks(block, report)) {
 		memset(report->lacks, 0, sizeof(report->lacks));
@@ -110,7 +112,6 @@ bool recv_block_what(
 	if (!block && !closed && what->round == CAST_SILENT)
 		block = recv_block_open(receiver, what->block);
 	if (block && !block->laid && !block->closing) {
-		receiver->any_block = true;
 		block->what = *what;
 		if (what->of_plan || receiver->planned)
 			recv_block_lay(receiver, block);

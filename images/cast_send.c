@@ -26,12 +26,16 @@
 enum {
 	WIRE_OVERHEAD = 42, /* Ethernet, IP and UDP headers of each frame */
 	CATCH_UP_US = 20000,
-	BUFFERED_US = 10000, /* at most so much waits in the socket */
+	HEAD_START_US = 5000, /* after a silence: the queues on the way are empty */
+	STUCK_MS = 200,	      /* the socket takes nothing for so long: these frames are lost */
+	FAILING_MS = 10000,   /* nothing but errors for so long: the cast ends */
+	OWED_MOST = 1500,     /* frames: about an urgent block */
+	BUFFERED_US = 10000,  /* at most so much waits in the socket */
 	RECEIVE_BATCH = 32,
 	IDLE_MS = 100,
 	REPORT_MS = 1000,
 };
-#define OF_RATE 0.996 /* the rest is for what others send */
+#define OF_RATE 0.999 /* the rest is for the sender's own control frames */
 
 /* ---- frames out ---- */
 
@@ -63,7 +67,15 @@ void send_block_frame(struct sender *sender, const struct send_block *block, uin
 	send_frame(sender, &sender->group, &frame);
 }
 
-/* 0, or -EAGAIN: the socket is full. A frame that an error of the network ate is a lost frame. */
+static int burst_failed(struct sender *sender, int64_t now, int error)
+{
+	if (sender->failing_ms == 0)
+		sender->failing_ms = now;
+	return now - sender->failing_ms > FAILING_MS ? error : 0;
+}
+
+/* What an error of the network ate (a cable pulled for a moment) is lost like any frame; 0, or why
+ * it seems to be for good. */
 static int burst_send(struct sender *sender, const uint8_t *frames, unsigned n)
 {
 	uint16_t segment = CAST_FRAME_MAX;
@@ -85,18 +97,21 @@ static int burst_send(struct sender *sender, const uint8_t *frames, unsigned n)
 			.cmsg_len = CMSG_LEN(sizeof(segment))};
 		memcpy(CMSG_DATA(CMSG_FIRSTHDR(&message)), &segment, sizeof(segment));
 	}
-	for (;;) {
+	for (int64_t begun = clock_real_ms();;) {
 		struct pollfd room = {.fd = sender->socket, .events = POLLOUT};
+		int64_t now;
 
 		if (sendmsg(sender->socket, &message, MSG_DONTWAIT) >= 0 || errno == EINTR ||
 			errno == ECONNREFUSED)
 			break;
+		now = clock_real_ms();
 		if (errno != EAGAIN && errno != ENOBUFS)
-			return -errno;
-		if (sender->job->stop && atomic_load(sender->job->stop))
+			return burst_failed(sender, now, -errno);
+		if (now - begun > STUCK_MS || (sender->job->stop && atomic_load(sender->job->stop)))
 			return 0;
 		poll(&room, 1, 5);
 	}
+	sender->failing_ms = 0;
 	sender->bytes += part.iov_len;
 	return 0;
 }
@@ -154,7 +169,8 @@ static void image_failed(struct sender *sender, struct send_image *image)
 
 		if (member->image != image || member->lane != LANE_MULTICAST)
 			continue;
-		send_member_lane(sender, member, LANE_LEFT, "the store lost a part of its image");
+		send_member_lane(sender, member, LANE_LEFT,
+			"a part of its image is lost or damaged in the store");
 		send_drop(sender, member, CAST_UNKNOWN);
 	}
 	for (unsigned b = 0; b < SEND_BLOCKS; b++)
@@ -181,6 +197,40 @@ static struct send_block *lacking(struct sender *sender)
 	return NULL;
 }
 
+/* Blocks that somebody waits for go before the bulk, and then owe it as much: nobody stops the
+ * others by asking for everything at once. */
+static struct send_block *choose_block(struct sender *sender)
+{
+	bool in_debt = sender->owed >= OWED_MOST;
+	struct send_block *block = unsent(sender, true);
+
+	if (!block)
+		block = begin_block(sender, send_image_plan);
+	if (!block && !in_debt)
+		block = begin_block(sender, send_image_wanted);
+	if (!block)
+		block = unsent(sender, false);
+	if (!block)
+		block = begin_block(sender, send_image_bulk);
+	if (!block && in_debt) {
+		sender->owed = 0;
+		block = begin_block(sender, send_image_wanted);
+	}
+	return block;
+}
+
+static int sources(
+	struct sender *sender, struct send_block *block, unsigned max, const uint8_t **ret_frames)
+{
+	int n = send_block_sources(sender, block, max, ret_frames);
+
+	if (n > 0)
+		sender->owed += block->urgent ? n : -n;
+	if (sender->owed < 0)
+		sender->owed = 0;
+	return n;
+}
+
 /* Frames to send now; 0: none. */
 static unsigned next_frames(struct sender *sender, unsigned max, const uint8_t **ret_frames)
 {
@@ -190,15 +240,7 @@ static unsigned next_frames(struct sender *sender, unsigned max, const uint8_t *
 	block = lacking(sender);
 	if (block)
 		return (unsigned)send_block_parities(sender, block, max, ret_frames);
-	block = unsent(sender, true);
-	if (!block)
-		block = begin_block(sender, send_image_plan);
-	if (!block)
-		block = begin_block(sender, send_image_wanted);
-	if (!block)
-		block = unsent(sender, false);
-	if (!block)
-		block = begin_block(sender, send_image_bulk);
+	block = choose_block(sender);
 	for (unsigned b = 0; b < SEND_BLOCKS && !block; b++) {
 		if (!send_block_relent(sender, &sender->blocks[b]))
 			continue;
@@ -209,7 +251,7 @@ static unsigned next_frames(struct sender *sender, unsigned max, const uint8_t *
 	}
 	if (!block)
 		return 0;
-	n = send_block_sources(sender, block, max, ret_frames);
+	n = sources(sender, block, max, ret_frames);
 	if (n >= 0)
 		return (unsigned)n;
 	image_failed(sender, block->image);
@@ -289,11 +331,12 @@ static void take_more(struct sender *sender)
 
 /* ---- the loop ---- */
 
-static void tell(struct sender *sender)
+/* All receivers, or those whose lane has changed. */
+static void tell(struct sender *sender, bool whole)
 {
 	const struct cast_send *job = sender->job;
-	struct cast_member all[CAST_RECEIVERS];
-	struct cast_progress progress = {(uint64_t)sender->rate.rate, sender->bytes, all, 0};
+	static struct cast_member all[CAST_RECEIVERS];
+	struct cast_progress progress = {(uint64_t)sender->rate.rate, sender->bytes, whole, all, 0};
 
 	sender->lanes_changed = false;
 	if (!job->progress)
@@ -301,6 +344,8 @@ static void tell(struct sender *sender)
 	for (size_t i = 0; i < sender->n_members; i++) {
 		struct send_member *member = &sender->members[i];
 
+		if (!whole && !member->changed)
+			continue;
 		all[progress.n++] = (struct cast_member){.name = member->name,
 			.digest = member->image->digest,
 			.reason = member->reason,
@@ -359,10 +404,11 @@ static int64_t tick(struct sender *sender, int64_t *next_report_ms)
 		sender->rate_ms = sender->now_ms;
 		send_members_tick(sender);
 	}
-	if (sender->now_ms >= *next_report_ms || sender->lanes_changed) {
-		if (sender->now_ms >= *next_report_ms)
-			*next_report_ms = sender->now_ms + REPORT_MS;
-		tell(sender);
+	if (sender->now_ms >= *next_report_ms) {
+		*next_report_ms = sender->now_ms + REPORT_MS;
+		tell(sender, true);
+	} else if (sender->lanes_changed) {
+		tell(sender, false);
 	}
 	return soonest;
 }
@@ -370,12 +416,13 @@ static int64_t tick(struct sender *sender, int64_t *next_report_ms)
 static void wait_until(struct sender *sender, int64_t until_us)
 {
 	int64_t left = until_us - clock_real_us();
-	struct timespec t = {left / 1000000, left % 1000000 * 1000};
+	struct timespec t = {0};
 	struct pollfd in[] = {
 		{.fd = sender->socket, .events = POLLIN}, {.fd = sender->more, .events = POLLIN}};
 
 	if (left > 0)
-		ppoll(in, ARRAY_LEN(in), &t, NULL);
+		t = (struct timespec){left / 1000000, left % 1000000 * 1000};
+	ppoll(in, ARRAY_LEN(in), &t, NULL);
 	if (in[1].revents)
 		take_more(sender);
 }
@@ -394,15 +441,16 @@ static int run(struct sender *sender)
 		sender->now_ms = clock_real_ms();
 		soonest = tick(sender, &next_report_ms);
 		next = pace(sender, &due, &error);
-		if (next >= 0) {
+		sender->idle = next < 0;
+		if (!sender->idle) {
 			wait_until(sender, next);
 			continue;
 		}
 		wait_until(sender, clock_real_us() + soonest * 1000);
-		due = clock_real_us(); /* time in which there was nothing to send is not made good
-					*/
+		/* Time in which there was nothing to send is not made good. */
+		due = clock_real_us() - HEAD_START_US;
 	}
-	tell(sender);
+	tell(sender, true);
 	return error;
 }
 
@@ -446,6 +494,7 @@ static int sender_init(struct sender *sender, const struct cast_send *job, struc
 	sender->more = job->more;
 	sender->members = xcalloc(CAST_RECEIVERS, sizeof(*sender->members));
 	sender->burst = xcalloc(SEND_BURST, CAST_FRAME_MAX);
+	sender->coder = chunk_coder_new();
 	cast_rate_init(&sender->rate, (double)job->rate);
 	while (getrandom(&sender->session, sizeof(sender->session), 0) < 0 || sender->session == 0)
 		;
@@ -466,6 +515,7 @@ static void sender_done(struct sender *sender)
 	send_members_done(sender);
 	free(sender->images);
 	free(sender->burst);
+	chunk_coder_free(sender->coder);
 	if (sender->socket >= 0)
 		close(sender->socket);
 }

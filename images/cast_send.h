@@ -34,6 +34,7 @@ struct cast_member {
 struct cast_progress {
 	uint64_t rate; /* bits per second, as decided last */
 	uint64_t sent; /* bytes of frames so far */
+	bool whole;    /* all members, not only those whose lane has changed */
 	const struct cast_member *members;
 	size_t n;
 };
@@ -50,8 +51,8 @@ struct cast_send {
 	int more;		    /* lines from here, each a digest, add images; at its end the
 				       cast ends; -1: none do */
 	atomic_bool *stop;	    /* may be set at any time: end soon with 0; NULL: never */
-	/* Once a second, and whenever a lane changes. Nothing of it may be kept. NULL: not wanted.
-	 */
+	/* Once a second with all members, and whenever lanes change with those. Nothing of it may
+	 * be kept; it must not block, or the wire falls silent. NULL: not wanted. */
 	void (*progress)(const struct cast_progress *progress, void *arg);
 	void *arg;
 };

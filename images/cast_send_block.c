@@ -24,9 +24,9 @@
 
 enum {
 	ROUND_PAUSE_MS = 12, /* after the spread: so long most answers are on their way */
-	ROUND_AGAIN_MS = 50,
-	VAIN_ROUNDS = 5,
-	REPAIR_LEAST = 12, /* packets of a group that are repaired for anybody */
+	ROUND_AGAIN_MS = 50, /* 0 when there is nothing else to send */
+	VAIN_MS = 400,	     /* without any news */
+	REPAIR_LEAST = 12,   /* packets of a group that are repaired for anybody */
 };
 
 /* ---- opening and closing ---- */
@@ -115,14 +115,34 @@ static int chunk_file_read(const char *path, uint8_t *bytes, size_t len)
 	return 0;
 }
 
+/* A chunk that has to go out again may have been lost on its way, or be damaged in the store; the
+ * latter would be sent for ever. */
+static int chunk_check(struct sender *sender, struct send_image *image, uint32_t at,
+	const uint8_t *packed, size_t packed_len)
+{
+	static uint8_t plain[CHUNK_SIZE];
+	const struct sha256 *digest;
+	size_t len;
+
+	if (!bit64(image->read, at)) {
+		bit64_set(image->read, at, true);
+		return 0;
+	}
+	digest = chunk_index_digest(image->index, image->plan.at[at].number, &len);
+	return chunk_unpack(sender->coder, packed, packed_len, digest, plain, len, NULL);
+}
+
 static int chunk_load(struct sender *sender, struct send_block *block)
 {
 	static uint8_t packed[CHUNK_PACKED_MAX];
-	const struct cast_entry *entry = &block->image->plan.at[block->layout.at[block->chunk]];
+	uint32_t at = block->layout.at[block->chunk];
+	const struct cast_entry *entry = &block->image->plan.at[at];
 	const struct manifest_chunk *chunk = cast_chunk(&block->image->manifest, entry->number);
 	auto_free char *path = chunkstore_chunk_path(sender->job->store, &chunk->digest);
 	int r = chunk_file_read(path, packed, entry->len);
 
+	if (r == 0)
+		r = chunk_check(sender, block->image, at, packed, entry->len);
 	if (r < 0)
 		return r;
 	content_put(block, block->loaded, packed, entry->len);
@@ -399,11 +419,43 @@ void send_block_report(struct sender *sender, size_t member, const struct cast_r
 
 static void ask(struct sender *sender, struct send_block *block)
 {
-	block->vain = block->news || block->repaired ? 0 : block->vain + 1;
+	if (block->news || block->repaired || block->rounds == 0)
+		block->news_ms = sender->now_ms;
 	block->news = block->repaired = false;
 	memcpy(block->before[block->rounds], block->sent, sizeof(block->sent));
 	block->asked_ms = sender->now_ms;
+	/* Twice: of many receivers one will miss it, and then all wait. */
+	send_block_frame(sender, block, block->rounds);
 	send_block_frame(sender, block, block->rounds++);
+}
+
+/* Nothing is left to send but repair: what groups needed of late goes out before anybody can have
+ * asked for it. True: it is to be sent now. */
+static bool send_ahead(struct sender *sender, struct send_block *block)
+{
+	unsigned n = (unsigned)(sender->usual_parities + 0.5);
+
+	if (block->ahead)
+		return false;
+	n = n > REPAIR_LEAST ? REPAIR_LEAST : n;
+	block->ahead = true;
+	for (size_t i = 0; i < sender->n_images && n > 0; i++)
+		if (!sender->images[i].failed && send_image_left(sender, &sender->images[i]))
+			return false;
+	for (unsigned g = 0; g < block->layout.groups && n > 0; g++)
+		block->target[g] = (uint8_t)n;
+	return n > 0;
+}
+
+/* Whoever asks next should know what was needed here. */
+static void usual_learn(struct sender *sender, const struct send_block *block)
+{
+	double sum = 0;
+
+	for (unsigned g = 0; g < block->layout.groups; g++)
+		sum += block->target[g];
+	sum /= block->layout.groups;
+	sender->usual_parities += (sum - sender->usual_parities) / 4;
 }
 
 int64_t send_block_tick(struct sender *sender, struct send_block *block)
@@ -415,6 +467,8 @@ int64_t send_block_tick(struct sender *sender, struct send_block *block)
 	if (block->next < block->layout.sources || send_block_lacks(block))
 		return INT64_MAX;
 	if (block->rounds == 0) {
+		if (send_ahead(sender, block))
+			return 0;
 		ask(sender, block);
 		return pause;
 	}
@@ -426,14 +480,20 @@ int64_t send_block_tick(struct sender *sender, struct send_block *block)
 			return INT64_MAX;
 		left = left_of(sender, block);
 	}
-	if (left.open == 0 || block->vain >= VAIN_ROUNDS || block->rounds == SEND_ROUNDS) {
-		if (left.much == 0 || block->rounds == SEND_ROUNDS)
+	if (left.open == 0 || sender->now_ms - block->news_ms >= VAIN_MS ||
+		block->rounds == SEND_ROUNDS) {
+		if (left.much == 0 || block->rounds == SEND_ROUNDS) {
+			usual_learn(sender, block);
 			send_block_close(sender, block);
+		}
 		return INT64_MAX;
 	}
 	/* All answered and were helped: the next round. Some did not: they are given a while. */
-	wait = left.silent == 0 ? 0 : block->repaired ? pause : ROUND_AGAIN_MS + pause;
-	if (since >= wait)
-		ask(sender, block);
+	wait = left.silent == 0			 ? 0
+	       : block->repaired || sender->idle ? pause
+						 : ROUND_AGAIN_MS + pause;
+	if (since < wait)
+		return wait - since;
+	ask(sender, block);
 	return pause;
 }

@@ -20,8 +20,11 @@
 
 enum {
 	URGENT_BYTES = 2 << 20,
+	LEAST_BYTES = 1 << 20, /* of a block of the bulk */
+	LAST_BLOCKS = 4,       /* a block is at most such a part of what is left */
+	GATHER_MS = 4,	       /* who comes brings others: the plan waits for those */
 	PLAN_VAIN_MAX =
-		5, /* each time nobody new came, the next sending of the plan waits twice as long */
+		6, /* each time nobody new came, the next sending of the plan waits twice as long */
 };
 
 static int stored_len(const struct sha256 *digest, uint32_t *ret_len, void *arg)
@@ -86,6 +89,8 @@ int send_image_open(struct send_image *image, const char *store, const char *dig
 	image->busy = xcalloc(image->words, sizeof(uint64_t));
 	image->wanted = xcalloc(image->words, sizeof(uint64_t));
 	image->needed = xcalloc(image->words, sizeof(uint64_t));
+	image->read = xcalloc(image->words, sizeof(uint64_t));
+	image->index = chunk_index_new(&image->manifest);
 	image->plan_cursor = image->plan_len;
 	return 0;
 }
@@ -99,18 +104,20 @@ void send_image_close(struct send_image *image)
 	free(image->busy);
 	free(image->wanted);
 	free(image->needed);
+	free(image->read);
+	chunk_index_free(image->index);
 }
 
 /* ---- what next ---- */
 
 /* Adds chunk `at` to the block; false: it is full. */
-static bool add_chunk(
-	struct send_block *block, const struct cast_plan *plan, uint32_t at, uint32_t *bytes)
+static bool add_chunk(struct send_block *block, const struct cast_plan *plan, uint32_t at,
+	uint32_t most, uint32_t *bytes)
 {
 	struct cast_block *what = &block->what;
 	struct cast_range *last = what->n_ranges ? &what->ranges[what->n_ranges - 1] : NULL;
 
-	if (*bytes + plan->at[at].len > (block->urgent ? URGENT_BYTES : CAST_BLOCK_BYTES))
+	if (*bytes + plan->at[at].len > most)
 		return false;
 	if (last && last->first + last->count == at) {
 		last->count++;
@@ -123,9 +130,9 @@ static bool add_chunk(
 	return true;
 }
 
-/* From `from` on, the chunks set in `bits`; returns where it stopped. */
+/* From `from` on, the chunks set in `bits`, at most so many bytes; returns where it stopped. */
 static uint32_t fill(struct send_block *block, const struct send_image *image, const uint64_t *bits,
-	uint32_t from)
+	uint32_t from, uint32_t most)
 {
 	uint32_t bytes = 0, n = 0;
 
@@ -137,7 +144,7 @@ static uint32_t fill(struct send_block *block, const struct send_image *image, c
 			continue;
 		}
 		from += (uint32_t)__builtin_ctzll(word);
-		if (!add_chunk(block, &image->plan, from, &bytes))
+		if (!add_chunk(block, &image->plan, from, most, &bytes))
 			break;
 		from++;
 		n++;
@@ -152,7 +159,7 @@ bool send_image_wanted(struct sender *sender, struct send_image *image, struct s
 		return false;
 	block->urgent = true;
 	block->what.n_ranges = 0;
-	fill(block, image, image->wanted, 0);
+	fill(block, image, image->wanted, 0, URGENT_BYTES);
 	for (unsigned i = 0; i < block->what.n_ranges; i++)
 		for (uint32_t c = 0; c < block->what.ranges[i].count; c++) {
 			bit64_set(image->wanted, block->what.ranges[i].first + c, false);
@@ -176,6 +183,8 @@ bool send_image_plan(struct sender *sender, struct send_image *image, struct sen
 {
 	uint32_t left;
 
+	if (sender->now_ms - image->came_ms < GATHER_MS)
+		return false;
 	if (image->plan_cursor == image->plan_len) {
 		double own_ms = 8e3 * image->plan_len / sender->rate.rate;
 		double pause_ms = (SEND_PLAN_PAUSE_MS + 2 * own_ms) * (1 << image->plan_vain);
@@ -215,12 +224,37 @@ static void gather(const struct sender *sender, struct send_image *image)
 		image->needed[w] &= ~image->busy[w];
 }
 
+static uint64_t bytes_needed(const struct send_image *image)
+{
+	uint64_t bytes = 0;
+
+	for (uint32_t w = 0; w < image->words; w++)
+		for (uint64_t bits = image->needed[w]; bits; bits &= bits - 1)
+			bytes += image->plan.at[w * 64 + (uint32_t)__builtin_ctzll(bits)].len;
+	return bytes;
+}
+
+/* Blocks become smaller towards the end: what is repaired last is unpacked last, by all receivers
+ * at once while the wire is idle. */
 bool send_image_bulk(struct sender *sender, struct send_image *image, struct send_block *block)
 {
+	uint64_t most;
+
 	block->what.n_ranges = 0;
 	gather(sender, image);
-	image->cursor = fill(block, image, image->needed, image->cursor);
+	most = bytes_needed(image) / LAST_BLOCKS;
+	most = most > CAST_BLOCK_BYTES ? CAST_BLOCK_BYTES : most < LEAST_BYTES ? LEAST_BYTES : most;
+	image->cursor = fill(block, image, image->needed, image->cursor, (uint32_t)most);
 	if (block->what.n_ranges == 0)
-		image->cursor = fill(block, image, image->needed, 0);
+		image->cursor = fill(block, image, image->needed, 0, (uint32_t)most);
 	return block->what.n_ranges > 0;
+}
+
+bool send_image_left(const struct sender *sender, struct send_image *image)
+{
+	gather(sender, image);
+	for (uint32_t w = 0; w < image->words; w++)
+		if (image->needed[w])
+			return true;
+	return false;
 }

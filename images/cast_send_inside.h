@@ -12,12 +12,14 @@
 #include "images/cast_plan.h"
 #include "images/cast_rate.h"
 #include "images/cast_send.h"
+#include "images/chunk.h"
+#include "images/source.h"
 
 enum {
 	SEND_BLOCKS = 8,	 /* open at once */
 	SEND_ROUNDS = 24,	 /* of one block */
 	SEND_BURST = 44,	 /* frames in one system call: 64 KiB */
-	SEND_PLAN_PAUSE_MS = 25, /* between two sendings of a plan, and twice its own time */
+	SEND_PLAN_PAUSE_MS = 10, /* between two sendings of a plan, and twice its own time */
 };
 
 struct sender;
@@ -30,6 +32,7 @@ struct send_image {
 	bool failed; /* the store lost a part of it */
 	struct manifest manifest;
 	struct cast_plan plan;
+	struct chunk_index *index;
 	void *plan_bytes;
 	uint32_t plan_len, plan_length;
 	uint32_t words;	  /* of the bitmaps below: 64 chunks of the plan each */
@@ -37,10 +40,11 @@ struct send_image {
 	uint64_t *wanted; /* somebody waits; not yet in a block */
 	uint32_t n_wanted;
 	uint64_t *needed; /* scratch: by any member, and not busy */
+	uint64_t *read;	  /* was in a block before */
 	uint32_t cursor;
-	uint32_t plan_cursor; /* next byte of the plan to send; plan_len: all sent */
-	int64_t plan_sent_ms;
-	unsigned plan_vain; /* times it was sent since somebody came */
+	uint32_t plan_cursor;	       /* next byte of the plan to send; plan_len: all sent */
+	int64_t plan_sent_ms, came_ms; /* the last who came */
+	unsigned plan_vain;	       /* times it was sent since somebody came */
 };
 
 /* One receiver of one image. */
@@ -51,6 +55,7 @@ struct send_member {
 	uint16_t serve_port;
 	uint64_t nonce;
 	enum cast_lane lane;
+	enum cast_reason dropped_for; /* LANE_PEERS: it is told so until it hears it */
 	char *reason;
 	bool changed;
 	bool has_plan;
@@ -86,8 +91,9 @@ struct send_block {
 	uint8_t before[SEND_ROUNDS][CAST_GROUPS];	/* `sent` when a round was asked for */
 	uint8_t judged;					/* round whose reports were weighed */
 	uint8_t rounds;					/* asked for so far */
-	unsigned vain;					/* rounds in a row without any news */
+	int64_t news_ms;				/* when there was any */
 	bool news;					/* since the last round */
+	bool ahead;					/* parities before anybody asked: decided */
 	bool repaired;					/* something was sent since */
 	int64_t opened_ms, asked_ms;
 	bool partly; /* somebody came in its middle and needs chunks of it again */
@@ -121,6 +127,11 @@ struct sender {
 	unsigned n_measured; /* losses since the last step of the rate */
 	uint64_t bytes;
 	int64_t now_ms;
+	int64_t failing_ms; /* since then the network refuses every burst; 0: it does not */
+	bool idle;	    /* there was nothing to send */
+	int owed;	    /* frames that blocks somebody waits for have had more than the bulk */
+	double usual_parities; /* that a group needed in all, of the blocks closed lately */
+	struct chunk_coder *coder;
 	int more;   /* digests come from here, or -1 */
 	bool ended; /* nobody is there to send more */
 	char line[SHA256_TEXT + 64];
@@ -145,6 +156,8 @@ void send_image_close(struct send_image *image);
 bool send_image_wanted(struct sender *sender, struct send_image *image, struct send_block *block);
 bool send_image_plan(struct sender *sender, struct send_image *image, struct send_block *block);
 bool send_image_bulk(struct sender *sender, struct send_image *image, struct send_block *block);
+/* Does anybody need something of it that is not on its way? */
+bool send_image_left(const struct sender *sender, struct send_image *image);
 
 /* ---- cast_send_block.c ---- */
 /* Opens the block for what.ranges: marks its chunks busy. */
@@ -172,7 +185,7 @@ void send_members_tick(struct sender *sender);
 bool send_member_active(const struct send_member *member);
 void send_member_lane(
 	struct sender *sender, struct send_member *member, enum cast_lane lane, const char *reason);
-void send_drop(struct sender *sender, const struct send_member *member, enum cast_reason reason);
+void send_drop(struct sender *sender, struct send_member *member, enum cast_reason reason);
 void send_members_done(struct sender *sender);
 
 /* ---- cast_send.c ---- */

@@ -88,6 +88,8 @@ static struct send_member *member_place(
 			return member;
 		if (member->lane == LANE_LOST || member->lane == LANE_LEFT)
 			gone = member;
+		else if (member->lane == LANE_DONE && !gone)
+			gone = member;
 	}
 	return sender->n_members < CAST_RECEIVERS ? &sender->members[sender->n_members++] : gone;
 }
@@ -112,6 +114,7 @@ static void member_begin(struct sender *sender, struct send_member *member,
 	snprintf(member->name, sizeof(member->name), "%s", hello->name);
 	need_begin(member, !hello->partial);
 	image->plan_vain = 0;
+	image->came_ms = sender->now_ms;
 	sender->n_active++;
 	sender->ever_joined = sender->lanes_changed = true;
 	for (unsigned b = 0; b < SEND_BLOCKS; b++)
@@ -165,7 +168,7 @@ static void hello_take(
 /* ---- going ---- */
 
 /* Who may have the data: those before it first, so that deaf ones form a chain. */
-void send_drop(struct sender *sender, const struct send_member *member, enum cast_reason reason)
+void send_drop(struct sender *sender, struct send_member *member, enum cast_reason reason)
 {
 	struct cast_frame frame = {
 		.kind = CAST_DROP, .drop = {.nonce = member->nonce, .reason = (uint8_t)reason}};
@@ -186,12 +189,15 @@ void send_drop(struct sender *sender, const struct send_member *member, enum cas
 			drop->peers[drop->n_peers++] = (struct cast_peer){
 				{ntohl(other->address.sin_addr.s_addr)}, other->serve_port};
 	}
+	member->dropped_for = reason;
 	send_frame(sender, &member->address, &frame);
 }
 
 static void leave_take(
 	struct sender *sender, struct send_member *member, const struct cast_leave *leave)
 {
+	if (leave->nonce != member->nonce)
+		return;
 	if (leave->whole) {
 		member->have = member->total;
 		send_member_lane(sender, member, LANE_DONE, NULL);
@@ -274,10 +280,14 @@ static void member_speaks(
 		return;
 	}
 	if (member->lane == LANE_PEERS) { /* it has not heard so yet */
-		send_drop(sender, member, CAST_SLOW);
+		send_drop(sender, member, member->dropped_for);
 		return;
 	}
-	if (member->lane == LANE_LOST)
+	if (member->image->failed) {
+		send_drop(sender, member, CAST_UNKNOWN);
+		return;
+	}
+	if (member->lane != LANE_MULTICAST && frame->kind == CAST_STATUS)
 		send_member_lane(sender, member, LANE_MULTICAST, NULL);
 	if (!send_member_active(member))
 		return;

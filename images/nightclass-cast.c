@@ -86,12 +86,18 @@ static void print_progress(const struct cast_progress *progress, void *arg)
 
 		if (m->changed)
 			print_event(m);
+		if (!progress->whole)
+			continue;
 		json_array_append_new(
 			all, json_pack("{s:s, s:s, s:s, s:I, s:I, s:i, s:s, s:s*}", "name", m->name,
 				     "address", ip4_format(m->address, address), "image", m->digest,
 				     "have", (json_int_t)m->have, "total", (json_int_t)m->total,
 				     "loss", (int)m->loss, "lane", cast_lane_names[m->lane],
 				     "reason", m->reason));
+	}
+	if (!progress->whole) {
+		json_decref(all);
+		return;
 	}
 	print_line(json_pack("{s:I, s:I, s:o}", "rate", (json_int_t)progress->rate, "sent",
 		(json_int_t)progress->sent, "receivers", all));

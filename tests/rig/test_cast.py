@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import socket
 import struct
@@ -109,7 +110,7 @@ def lab(tmp_path, image):
     """lab(names) -> segment, sender, start(name, *options)."""
     made, programs = [], []
 
-    def make(names, *send_options, rate=MBIT):
+    def make(names, *send_options, rate=MBIT, store=image[0]):
         segment = Segment(names)
         made.append(segment)
 
@@ -117,7 +118,7 @@ def lab(tmp_path, image):
             programs.append(Program(where, tmp_path / f"log-{len(programs)}", *words))
             return programs[-1]
 
-        sender = start("castsrv", "send", "--store", image[0], "--group", GROUP, "--port", PORT, "--interface", SERVER,
+        sender = start("castsrv", "send", "--store", store, "--group", GROUP, "--port", PORT, "--interface", SERVER,
                        "--rate", int(rate * 1e6), *send_options, image[1])
 
         def receive(name, *options):
@@ -224,6 +225,8 @@ n = 0
 while True:
     session, block, index = struct.unpack("!IHH", listen.recv(2048)[:8])
     n += 1
+    for port in range(32768 + n * 4 % 28232, 32768 + n * 4 % 28232 + 4):  # as a PC, whose port it guesses: goodbye
+        raw.sendto(udp("10.44.0.2", port, SERVER, PORT, struct.pack("!IHHQB", session, 0xffff, 5, n, 1)), (SERVER, 0))
     if n % 900 == 0 and block != 0xffff:  # as the sender: a packet yet to come, a parity, a block nobody sent
         for b, i in ((block, index + 60), (block, 0x8000 + n % 20), (block ^ 0x4000, 1)):
             raw.sendto(udp(SERVER, PORT, GROUP, PORT, struct.pack("!IHH", session, b, i) + os.urandom(1464)), (GROUP, 0))
@@ -247,9 +250,29 @@ def test_forged_frames_cost_time_only(lab, image, tmp_path):
         assert forger.poll() is None, "the stranger gave up: this test tests nothing"
         assert sum(program.lines()[-1]["wrong"] for program in programs.values()) > 0, "no forged frame was tried"
         assert sender.process.poll() is None
+        lanes = [line["event"] for line in sender.lines() if line.get("name") == "pc-1" and "event" in line]
+        assert lanes == ["multicast", "done"], "nobody says goodbye for another"
     finally:
         forger.kill()
         forger.wait()
+
+
+def test_a_damaged_chunk_is_not_cast_for_ever(lab, image, tmp_path):
+    """A chunk that is damaged in the store cannot arrive; its image is given up with that reason, and a PC looks elsewhere."""
+    store = shutil.copytree(image[0], tmp_path / "store")
+    chunk = max((path for path in (store / "chunks").rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    chunk.chmod(0o600)
+    text = bytearray(chunk.read_bytes())
+    text[len(text) // 2] ^= 1
+    chunk.write_bytes(text)
+    _, sender, receive = lab(["pc-1", "pc-2"], store=store)
+    programs = [receive(name, "--alone") for name in ("pc-1", "pc-2")]
+    for program in programs:
+        assert program.process.wait(PATIENCE) == 1
+        assert program.lines()[-1]["error"]["code"] == "ENOENT"
+    assert "damaged in the store" in sender.wait_line(lambda line: line.get("event") == "left")["reason"]
+    told = sender.wait_line(lambda line: "receivers" in line and all(one["lane"] == "left" for one in line["receivers"]))
+    assert told["sent"] < 2 * SIZE
 
 
 def test_further_images_and_refusals(lab, image, tmp_path):

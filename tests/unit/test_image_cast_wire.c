@@ -43,7 +43,7 @@ static struct cast_frame sample(enum cast_kind kind)
 		f.want = (struct cast_want){.n = 3, .at = {1, 0xffffffff, 7}};
 		break;
 	case CAST_LEAVE:
-		f.leave.whole = true;
+		f.leave = (struct cast_leave){.nonce = 1ULL << 62 | 9, .whole = true};
 		break;
 	case CAST_WELCOME:
 		f.welcome = (struct cast_welcome){.nonce = 3,
