@@ -37,6 +37,7 @@ enum {
 	SILENCE_S = 30,
 	BACK_OFF_MAX_S = 30,
 	STATE_MAX = 8192,
+	ETAG_MAX = 256, /* a longer one is as good as none */
 	LOCK_S = 5
 };
 
@@ -141,6 +142,7 @@ static void state_read(struct run *run)
 	auto_free char *text = NULL;
 	auto_json json_t *state = NULL;
 	const char *url, *etag;
+	json_int_t total;
 	struct stat st;
 
 	if (file_read(run->state, STATE_MAX, &text, NULL, NULL) < 0 ||
@@ -151,8 +153,12 @@ static void state_read(struct run *run)
 	if (!url || strcmp(url, run->download->url) != 0 || fstat(run->fd, &st) < 0 ||
 		(!etag && !run->download->sha256))
 		return;
+	total = json_integer_value(json_object_get(state, "total"));
+	if (total < 0 || (total > 0 && st.st_size > total) ||
+		(uint64_t)st.st_size > run->download->max)
+		return;
 	run->etag = xstrdup(etag);
-	run->total = (uint64_t)json_integer_value(json_object_get(state, "total"));
+	run->total = (uint64_t)total;
 	run->have = (uint64_t)st.st_size;
 }
 
@@ -165,15 +171,32 @@ static int part_restart(struct run *run, struct error **err)
 	return 0;
 }
 
+/* Is what we locked still the part? The one who had it may have made it the file by now. */
+static bool still_part(const struct run *run)
+{
+	struct stat mine, named;
+
+	return fstat(run->fd, &mine) == 0 && lstat(run->part, &named) == 0 &&
+	       mine.st_ino == named.st_ino && mine.st_dev == named.st_dev;
+}
+
 static int part_open(struct run *run, struct error **err)
 {
-	run->fd = open(run->part, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (run->fd < 0)
-		return error_make(err, -errno, "%s: %s", run->part, strerror(errno));
-	for (int i = 0; flock(run->fd, LOCK_EX | LOCK_NB) < 0; i++) {
-		if (errno != EWOULDBLOCK || i >= LOCK_S * 10)
+	for (int i = 0;; i++) {
+		if (run->fd < 0)
+			run->fd = open(run->part, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		if (run->fd < 0)
+			return error_make(err, -errno, "%s: %s", run->part, strerror(errno));
+		if (flock(run->fd, LOCK_EX | LOCK_NB) == 0) {
+			if (still_part(run))
+				break;
+			close(run->fd);
+			run->fd = -1;
+		} else if (errno != EWOULDBLOCK || i >= LOCK_S * 10) {
 			return error_make(err, -EBUSY, "%s: another download writes it", run->part);
-		nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+		} else {
+			nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+		}
 	}
 	state_read(run);
 	return run->have ? 0 : part_restart(run, err);
@@ -212,7 +235,7 @@ static int on_head(const struct httpc_response *head, void *arg)
 			run->total = run->have + head->length;
 	} else if (head->status == 200 && run->have == 0) {
 		free(TAKE_PTR(run->etag));
-		if (head->etag && head->etag[0] == '"')
+		if (head->etag && head->etag[0] == '"' && strlen(head->etag) <= ETAG_MAX)
 			run->etag = xstrdup(head->etag);
 		run->total = head->length;
 		state_write(run);
@@ -230,7 +253,7 @@ static int on_body(const void *bytes, size_t len, void *arg)
 
 	if (clock_real_ms() > run->deadline_ms)
 		return -ETIME;
-	if (len > run->download->max - run->have)
+	if (run->have > run->download->max || len > run->download->max - run->have)
 		return -EFBIG;
 	while (len > 0) {
 		ssize_t n = pwrite(run->fd, from, len, (off_t)run->have);
@@ -361,7 +384,12 @@ static int try_on(struct run *run, struct error **err)
 	for (int failures = 0;;) {
 		auto_error struct error *why = NULL;
 		uint64_t before = run->have;
-		int r = try_once(run, &why);
+		int r;
+
+		/* It may have been killed between its last byte and its end: nothing to ask for. */
+		if (run->total && run->have == run->total)
+			return 0;
+		r = try_once(run, &why);
 
 		if (r == 1)
 			return 0;

@@ -32,7 +32,8 @@ enum {
 	CONNECT_MS = 10000,
 	BODY_MAX = 16 << 20,
 	REFUSAL_MAX = 64 << 10, /* read of a body whose status is no success */
-	HEADER_MAX = 1024
+	HEADER_MAX = 1024,
+	LOCATION_MAX = 2048
 };
 
 struct httpc {
@@ -204,8 +205,9 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
 	return exchange->abort_code ? 0 : len;
 }
 
-/* The value of a header line when it has this name. */
-static void keep_header(const char *line, size_t len, const char *name, char **ret_value)
+/* The value of a header line when it has this name and is no longer than `max`. */
+static void keep_header(
+	const char *line, size_t len, const char *name, size_t max, char **ret_value)
 {
 	size_t name_len = strlen(name);
 	auto_free char *value = NULL;
@@ -217,7 +219,7 @@ static void keep_header(const char *line, size_t len, const char *name, char **r
 	while (len > 0 && (line[len - 1] == '\r' || line[len - 1] == '\n' || line[len - 1] == ' '))
 		len--;
 	value = xstrndup(line, len);
-	if (!text_ok(value, HEADER_MAX))
+	if (!text_ok(value, max))
 		return;
 	free(*ret_value);
 	*ret_value = TAKE_PTR(value);
@@ -227,8 +229,8 @@ static size_t on_header(char *line, size_t size, size_t n, void *arg)
 {
 	struct exchange *exchange = arg;
 
-	keep_header(line, size * n, "ETag", &exchange->response->etag);
-	keep_header(line, size * n, "Location", &exchange->response->location);
+	keep_header(line, size * n, "ETag", HEADER_MAX, &exchange->response->etag);
+	keep_header(line, size * n, "Location", LOCATION_MAX, &exchange->response->location);
 	return size * n;
 }
 

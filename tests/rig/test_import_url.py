@@ -111,6 +111,39 @@ def test_two_files_are_not_joined(web, tmp_path, etag, more):
     assert [r for _, r, _ in web.asked] == ["bytes=1000-", None]
 
 
+def test_a_part_that_was_whole_is_not_asked_for(web, tmp_path):
+    """Killed after its last byte: a server that is asked for more answers 416, and all would come anew."""
+    (tmp_path / "file.part").write_bytes(BODY)
+    (tmp_path / "file.state").write_text(json.dumps({"url": web.url(), "etag": '"one"', "total": len(BODY)}))
+    assert download(web.url(), tmp_path / "file", "--sha256", DIGEST) == {"size": len(BODY)}
+    assert (tmp_path / "file").read_bytes() == BODY and web.asked == [] and left(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("most, total", [(5_000_000, len(BODY)), (3_500_000, 0)])
+def test_a_part_that_is_too_long_is_not_believed(web, tmp_path, most, total):
+    (tmp_path / "file.part").write_bytes(b"x" * 4_000_000)
+    (tmp_path / "file.state").write_text(json.dumps({"url": web.url(), "etag": '"one"', "total": total}))
+    assert download(web.url(), tmp_path / "file", "--max", str(most)) == {"size": len(BODY)}
+    assert (tmp_path / "file").read_bytes() == BODY and [r for _, r, _ in web.asked] == [None]
+
+
+def test_an_etag_that_is_too_long_is_none(web, tmp_path):
+    web.etag = '"' + "e" * 1100 + '"'
+    web.cut_after = [1_000_000]
+    assert download(web.url(), tmp_path / "file", "--sha256", DIGEST) == {"size": len(BODY)}
+    assert [c for _, _, c in web.asked] == [None, None]
+    web.etag = '"' + "e" * 1000 + '"'
+    web.cut_after = [1_000_000]
+    assert download(web.url(), tmp_path / "two", "--sha256", DIGEST) == {"size": len(BODY)}
+    assert [c for _, _, c in web.asked[2:]] == [None, None]
+
+
+def test_a_long_redirect_is_followed(web, tmp_path):
+    """As those of the large distributors, which are signed."""
+    web.redirects["/disk.raw"] = "/disk.raw?signature=" + "a" * 1900
+    assert download(web.url(), tmp_path / "file") == {"size": len(BODY)}
+
+
 def test_a_part_without_an_etag_is_not_believed(web, tmp_path):
     web.etag = None
     web.cut_after = [1_000_000]
@@ -206,6 +239,26 @@ def test_two_downloads_do_not_write_one_part(web, tmp_path):
         fcntl.flock(part, fcntl.LOCK_EX)
         answer = download(web.url(), tmp_path / "file")
     assert "another download" in answer["error"]["text"] and web.asked == []
+
+
+def test_a_part_that_became_the_file_is_left_alone(web, tmp_path):
+    """The one that holds the part ends well while another waits for it."""
+    import fcntl
+    with open(tmp_path / "file.part", "w+b") as part:
+        fcntl.flock(part, fcntl.LOCK_EX)
+        argv = [DOWNLOAD, "--into", tmp_path / "file", "--allow", "127.0.0.1", web.url()]
+        child = subprocess.Popen([str(word) for word in argv], stdout=subprocess.PIPE)
+        fds = pathlib.Path(f"/proc/{child.pid}/fd")
+        while not any(os.readlink(fd).endswith("file.part") for fd in fds.iterdir() if fd.is_symlink()):
+            assert child.poll() is None
+            threading.Event().wait(0.02)  # its list of files is polled
+        part.write(b"whole")
+        part.flush()
+        (tmp_path / "file.part").rename(tmp_path / "file")
+        fcntl.flock(part, fcntl.LOCK_UN)
+        assert child.wait(60) == 0 and b"size" in child.stdout.read()
+        part.seek(0)
+        assert part.read() == b"whole" and (tmp_path / "file").read_bytes() == BODY
 
 
 def test_it_may_write_only_its_folder(web, tmp_path):
