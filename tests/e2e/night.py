@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -37,6 +38,7 @@ class Night:
         self.on_labs = on_labs  # called with the first lab once it serves its page
         self.report: dict = {"phases": {}, "pcs": {}, "vms": {}, "ok": False}
         self.program = self.folder / "matmul"
+        self.look = self.folder / "look"
 
     # -- the frame
 
@@ -51,7 +53,7 @@ class Night:
                     self.step(phase)
             self.report["ok"] = True
         except BaseException as problem:
-            self.report["failed"] = f"{type(problem).__name__}: {problem}"
+            self.report["failed"] = why(problem)
             raise
         finally:
             (self.folder / "report.json").write_text(json.dumps(self.report, indent=2) + "\n", encoding="utf-8")
@@ -152,12 +154,25 @@ class Night:
         cluster = until(ready, 900, "cluster alice ready", every=1)
         for vm in cluster["vms"]:
             self.report["vms"][vm["id"]] = {key: vm.get(key) for key in ("mac", "ip", "lab", "pc", "ready_ms")}
-            self.report["vms"][vm["id"]]["hostname"] = vm["id"]
         vms = list(self.report["vms"].values())
         want({vm["lab"] for vm in vms} == {"north", "south"}, "the cluster does not span both labs")
         for key in ("mac", "ip"):
             want(len({vm[key] for vm in vms}) == len(vms), f"two VMs have one {key}")
+        self.look_into_vms()
         return f"{len(vms)} VMs ready in two labs"
+
+    def look_into_vms(self) -> None:
+        """What the VMs themselves say that they are."""
+        self.look.write_text("#!/bin/sh\necho seen $(uname -n) $(cat /sys/class/net/*/address) $(ip -o -4 addr)\n", encoding="ascii")
+        self.look.chmod(0o755)
+        told = self.north.cli("run", "--cluster", "alice", "-n", str(len(self.report["vms"])), str(self.look)).stdout
+        seen = [line.split()[1:] for line in told.splitlines() if line.startswith("seen ")]
+        for name, vm in self.report["vms"].items():
+            words = next((words for words in seen if vm["mac"] in words), None)
+            want(words, f"no VM has the MAC {vm['mac']} of {name}:\n{told}")
+            vm["hostname"] = words[0]
+            want(words[0] == name, f"the VM {name} calls itself {words[0]}")
+            want(any(word.startswith(vm["ip"] + "/") for word in words), f"{name} does not have {vm['ip']}: {words}")
 
     def compute(self) -> str:
         """A real MPI program across both labs, with a checked result."""
@@ -204,22 +219,32 @@ class Night:
     PHASES = (labs, image, boot, join, deploy, compute, handback, morning)
 
 
+def why(problem: BaseException) -> str:
+    """One line."""
+    if isinstance(problem, KeyboardInterrupt):
+        return "interrupted; nothing is left running"
+    text = str(problem).strip().split("\n", 1)[0]
+    return text if text and isinstance(problem, (Failed, RuntimeError, TimeoutError)) else f"{type(problem).__name__}: {text}"
+
+
 def main() -> int:
-    """The inner half of the demo: argv is the folder, the start time, the descriptor of the web page's listener."""
-    folder, started, listener = pathlib.Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
+    """The inner half of the demo: argv is the folder, the start time, the descriptor of the web page's listener, and the
+    seconds of the phases before. Why a night failed is told here at length; the one line is demo.py's, from the report."""
+    folder, started, listener, phases = pathlib.Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4])
     from tests.e2e.page import serve_page
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     night = Night(folder, started, on_labs=lambda night: serve_page(night, listener))
+    night.report["phases"].update(phases)
     try:
         night.run()
     except KeyboardInterrupt:
-        print("\ndemo: FAILED: interrupted; nothing is left running", flush=True)
-        return 130
-    except Exception as problem:  # every failure becomes the one line that the demo promises
-        print(f"demo: FAILED: {problem}", flush=True)
+        return 1
+    except Exception as problem:
+        print(problem, flush=True)
         print(f"logs: {os.path.relpath(folder / 'logs')}", flush=True)
         return 1
-    print(f"report: {os.path.relpath(folder / 'report.json')}\ndemo: ok", flush=True)
+    print(f"report: {os.path.relpath(folder / 'report.json')}", flush=True)
     return 0
 
 

@@ -33,40 +33,59 @@ def command(argv: list[str]) -> list[str]:
             "--mount-proc", "--propagation", "private", "sh", "-c", prepare, "sandbox", *argv]
 
 
-def run(argv: list[str], pass_fds: tuple[int, ...] = ()) -> int:
-    """Runs argv in a new sandbox and waits; ^C and SIGTERM are passed on, then the sandbox gets 20 s to end well."""
+def workshop(argv: list[str]) -> list[str]:
+    """The same for work on the machine itself, in its own network: only processes and mounts end with it."""
+    argv = [sys.executable, os.path.abspath(__file__), "--first-of-all", *argv]
+    return ["unshare", "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc", "--propagation", "private",
+            *argv]
+
+
+def run(argv: list[str], pass_fds: tuple[int, ...] = (), around=command, output=None) -> int:
+    """Runs argv in a new sandbox and waits; ^C and SIGTERM are passed on, then the sandbox gets 20 s to end well. Its
+    exit code, or 128 and the signal that we were told to end by. around: command or workshop; output: a file."""
     if os.geteuid() != 0:
         print("rig: needs root (it makes network namespaces); run it with sudo", file=sys.stderr)
         return 1
-    env = dict(os.environ, **{MARK: "1"})
+    env = dict(os.environ, **({MARK: "1"} if around is command else {}))
     libc = ctypes.CDLL(None)
     die_with_parent = 1  # PR_SET_PDEATHSIG
     # A session of its own: a terminal's ^C reaches us alone, and we decide what the sandbox hears.
-    child = subprocess.Popen(command(argv), env=env, pass_fds=pass_fds, start_new_session=True,
+    child = subprocess.Popen(around(argv), env=env, pass_fds=pass_fds, start_new_session=True, stdout=output, stderr=output,
                              preexec_fn=lambda: libc.prctl(die_with_parent, signal.SIGKILL))
+    told = []
 
     def forward(signo, _frame):
+        told.append(signo)
         for pid in first_processes(child.pid):
             os.kill(pid, signo)
         signal.alarm(20)
 
     def give_up(_signo, _frame):
-        child.kill()
+        for pid in first_processes(child.pid):  # `unshare` waits until the kernel has ended all the others
+            os.kill(pid, signal.SIGKILL)
 
-    signal.signal(signal.SIGINT, forward)
-    signal.signal(signal.SIGTERM, forward)
-    signal.signal(signal.SIGALRM, give_up)
+    before = {signo: signal.signal(signo, handler) for signo, handler in
+              ((signal.SIGINT, forward), (signal.SIGTERM, forward), (signal.SIGALRM, give_up))}
     status = child.wait()
     signal.alarm(0)
+    for signo, handler in before.items():
+        signal.signal(signo, handler)
+    if told:
+        return 128 + told[0]
     return status if status >= 0 else 128 - status
 
 
-def first(argv: list[str]) -> int:
-    """The first process of a sandbox: runs argv, passes signals on, and reaps orphans. A process that made itself a
-    daemon (QEMU under libvirt) would stay a zombie otherwise, and libvirt waits 40 s for it to go."""
+def first(argv: list[str], tell_all: bool = False) -> int:
+    """The first process of a sandbox: runs argv, passes signals on (tell_all: to every process, as SIGTERM), and reaps
+    orphans. A process that made itself a daemon (QEMU under libvirt) would stay a zombie otherwise, and libvirt waits
+    40 s for it to go."""
     child = os.posix_spawnp(argv[0], argv, os.environ)
+
+    def pass_on(signo, _frame):
+        os.kill(-1 if tell_all else child, signal.SIGTERM if tell_all else signo)
+
     for signo in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signo, lambda number, _frame: os.kill(child, number))
+        signal.signal(signo, pass_on)
     while True:
         pid, status = os.wait()
         if pid == child:
@@ -84,4 +103,6 @@ def first_processes(unshare_pid: int) -> list[int]:
 
 
 if __name__ == "__main__":
-    sys.exit(first(sys.argv[2:]) if sys.argv[1:2] == ["--first"] else run(sys.argv[1:]))
+    if sys.argv[1:2] in (["--first"], ["--first-of-all"]):
+        sys.exit(first(sys.argv[2:], sys.argv[1] == "--first-of-all"))
+    sys.exit(run(sys.argv[1:]))
