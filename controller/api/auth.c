@@ -87,7 +87,7 @@ static int by_token(struct exchange *exchange, struct refusal *refusal)
 			ip4_format(exchange->api.address, (char[IP4_TEXT]){0}));
 		return refuse(refusal, r == -ENOENT ? 401 : 500, "Authorization",
 			"this token is not known here; an administrator can make one: nightclass "
-			"token add");
+			"token create");
 	}
 	int role = name_index(role_names, token.role);
 	if (token.expires != 0 && token.expires <= clock_wall())

@@ -58,6 +58,12 @@ void api_alarm(const struct api_request *request, const char *kind, const char *
 	exchange->alarm_subject = xstrdup(subject);
 }
 
+void api_alarm_host(const struct api_request *request, const char *what)
+{
+	auto_free char *subject = xasprintf("pc/%s", request->who.name);
+	api_alarm(request, "host.refused", subject, "PC %s %s", request->who.name, what);
+}
+
 /* True when the same alarm was told within the last minute; else remembers it. */
 static bool told_before(struct http *http, const char *kind, const char *text)
 {
@@ -150,12 +156,16 @@ static bool word_in(const char *word, const char *words)
 static int check_query(struct exchange *exchange, struct refusal *refusal)
 {
 	const struct route *route = exchange->match.route;
-	for (size_t i = 0; i < exchange->uri.n_params; i++)
-		if (!word_in(exchange->uri.params[i].name, route->query))
-			return refuse(refusal, 400, exchange->uri.params[i].name,
-				"this request takes no such query parameter%s%s",
-				route->query ? "; it takes: " : "",
-				route->query ? route->query : "");
+	for (size_t i = 0; i < exchange->uri.n_params; i++) {
+		if (word_in(exchange->uri.params[i].name, route->query))
+			continue;
+		if (exchange->api.who.role == ROLE_PC)
+			api_alarm_host(
+				&exchange->api, "asked with a query parameter that no host sends");
+		return refuse(refusal, 400, exchange->uri.params[i].name,
+			"this request takes no such query parameter%s%s",
+			route->query ? "; it takes: " : "", route->query ? route->query : "");
+	}
 	return 0;
 }
 

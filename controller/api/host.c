@@ -56,9 +56,7 @@ static int report_post(
 		return r;
 	r = store_pc_get(controller->store, request->who.name, &pc, err);
 	if (r >= 0 && strcmp(pc.boot_id, report.facts.boot_id) != 0) {
-		auto_free char *subject = xasprintf("pc/%s", pc.name);
-		api_alarm(request, "host.refused", subject, "PC %s sent a report of another boot",
-			pc.name);
+		api_alarm_host(request, "sent a report of another boot");
 		r = error_field(err, -EPERM, "facts.boot_id", "not the boot of this session");
 	}
 	if (r >= 0)
@@ -84,9 +82,11 @@ static int may_trace(const struct api_request *request, const char *digest, stru
 	int r = sha256_hex_ok(digest) ? 0 : error_make(err, -ENOENT, "%s is no digest", digest);
 	if (r == 0)
 		r = drive_goal(request->controller, request->who.name, &goal, err);
-	if (r >= 0 && !goal_has_image(&goal, digest))
+	if (r >= 0 && !goal_has_image(&goal, digest)) {
+		api_alarm_host(request, "sent the boot trace of an image that it does not run");
 		r = error_make(err, -EPERM, "PC %s runs no VM of image %.12s", request->who.name,
 			digest);
+	}
 	proto_goal_done(&goal);
 	return r;
 }

@@ -276,16 +276,28 @@ static size_t add_options(
 	return n;
 }
 
+/* The lab's own networks, which nobody's URL may lead into even where they are public; caller
+ * frees. */
+static char *own_networks(const struct config *config)
+{
+	char lan[PREFIX4_TEXT], cluster[PREFIX4_TEXT], uplink[IP4_TEXT];
+	return xasprintf("%s,%s%s%s", prefix4_format(prefix4_network(config->lan_address), lan),
+		prefix4_format(config->cluster_net, cluster),
+		config->uplink_address.host ? "," : "",
+		config->uplink_address.host ? ip4_format(config->uplink_address, uplink) : "");
+}
+
 /* First child, for a URL. */
 static int download_start(struct importer *importer, struct error **err)
 {
 	const struct import_request *request = &importer->request;
 	const struct config *config = &importer->controller->config;
 	auto_free char *self = program("nightclass-download"),
-		       *max = xasprintf("%llu", (unsigned long long)config->import_url_max);
-	const char *argv[12] = {self, "--into", importer->loaded, "--max", max};
-	const char *const pairs[][2] = {
-		{"--sha256", request->sha256}, {"--allow", config->import_urls_allowed}};
+		       *max = xasprintf("%llu", (unsigned long long)config->import_url_max),
+		       *denied = own_networks(config);
+	const char *argv[14] = {self, "--into", importer->loaded, "--max", max};
+	const char *const pairs[][2] = {{"--sha256", request->sha256},
+		{"--allow", config->import_urls_allowed}, {"--deny", denied}};
 	size_t n = add_options(argv, 5, pairs, ARRAY_LEN(pairs));
 	argv[n] = request->url;
 	importer->loading = true;

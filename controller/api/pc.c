@@ -184,6 +184,14 @@ static int check_address(const struct config *config, struct ip4 address, struct
 	return 0;
 }
 
+/* Two PCs with one name, MAC or address: somebody should look which of them is the real one. */
+static void tell_duplicate(
+	const struct api_request *request, const char *pc, const char *verb, struct error **err)
+{
+	api_alarm(request, "pc.refused", "pc/duplicate", "PC %s was not %s: %s", pc, verb,
+		err && *err ? (*err)->text : "it is taken");
+}
+
 static int pcs_post(
 	const struct api_request *request, struct api_answer *ret_answer, struct error **err)
 {
@@ -205,8 +213,7 @@ static int pcs_post(
 	if (r >= 0)
 		r = answer_pc(controller, body.name, 201, ret_answer, err);
 	if (r == -EEXIST)
-		api_alarm(request, "pc.refused", "pc/duplicate", "PC %s was not added: %s",
-			body.name, err && *err ? (*err)->text : "it is taken");
+		tell_duplicate(request, body.name, "added", err);
 	json_done(post_fields, ARRAY_LEN(post_fields), &body);
 	if (r >= 0)
 		drive_kick(controller);
@@ -262,6 +269,8 @@ static int pc_patch(
 		r = release(controller, &pc, err);
 	if (r >= 0)
 		r = answer_pc(controller, request->params[0], 200, ret_answer, err);
+	if (r == -EEXIST)
+		tell_duplicate(request, pc.name, "changed", err);
 	json_done(patch_fields, ARRAY_LEN(patch_fields), &body);
 	pc_done(&pc);
 	if (r >= 0)

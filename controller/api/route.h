@@ -54,6 +54,9 @@ int api_query_uint(const struct api_request *request, const char *name, uint64_t
  * a request. */
 void api_alarm(const struct api_request *request, const char *kind, const char *subject,
 	const char *fmt, ...) PRINTF_LIKE(4, 5);
+/* The same for a host that wants what is not its own: host.refused, "PC NAME what". `what` holds
+ * nothing that the host chose, so that no host can fill the log. */
+void api_alarm_host(const struct api_request *request, const char *what);
 
 /* How a file that was the answer went out: `whole` when the peer took it up to its last byte. */
 typedef void api_sent(const struct api_request *request, bool whole);

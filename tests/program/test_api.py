@@ -15,7 +15,7 @@ PC = {"name": "pc1", "mac": mac(1), "address": address(1)}
 # method, path, body, status, field
 BAD_INPUT = [
     ("POST", "/pcs", {**PC, "colour": "red"}, 400, "colour"),
-    ("POST", "/pcs", '{"name":"pc1","name":"pc2","mac":"52:54:00:00:00:01","address":"127.0.0.11"}', 400, None),
+    ("POST", "/pcs", '{"name":"pc1","name":"pc2","mac":"52:54:00:00:00:01","address":"127.0.0.11"}', 400, "name"),
     ("POST", "/pcs", {**PC, "name": 7}, 400, "name"),
     ("POST", "/pcs", {**PC, "name": "PC 1"}, 400, "name"),
     ("POST", "/pcs", {**PC, "name": "a" * 64}, 400, "name"),
@@ -110,6 +110,13 @@ def test_duplicates_are_named_and_told(controller):
         assert answer.status == 409 and answer.json["field"] == field
     assert controller("POST", "/pcs", PC).status == 409
     assert len(controller.events("pc.refused")) == 3, "told, but a repetition does not fill the log"
+    controller.add_pc(2)
+    for change, field in (({"mac": mac(1)}, "mac"), ({"address": address(1)}, "address")):
+        answer = controller("PATCH", "/pcs/pc2", change)
+        assert answer.status == 409 and answer.json["field"] == field
+        assert "pc2 was not changed" in controller.events("pc.refused")[-1]["text"]
+    assert len(controller.events("pc.refused")) == 5
+    controller.ok("DELETE", "/pcs/pc2")
     assert [pc["name"] for pc in controller.ok("GET", "/pcs").items] == ["pc1"]
 
 

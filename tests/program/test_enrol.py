@@ -176,8 +176,12 @@ def test_a_host_has_only_its_own_goal(night):
     assert two.goal().json["pc"] == "pc2"
     for query in ("?pc=pc2", "?name=pc2", "?generation=0&pc=pc2"):
         assert one.goal(query).status == 400
+    assert ["pc1" in text and "query parameter" in text for text in kinds(night, "host.refused")] == [True]
+    assert night("PUT", f"/host/traces/{'0' * 64}", raw=b"x", headers={"Content-Type": "application/octet-stream"},
+                 token=None, source=one.source, certificate=one.certificate).status == 403
+    assert ["pc1" in text and "trace" in text for text in kinds(night, "host.refused")] == [False, True]
     assert one.report(facts=two.facts()).status == 403
-    assert kinds(night, "host.refused")
+    assert "another boot" in kinds(night, "host.refused")[2]
     for path in ("/pcs", "/lab", "/clusters", "/tokens", "/events"):
         assert night("GET", path, token=None, source=one.source, certificate=one.certificate).status == 401
 
