@@ -69,10 +69,11 @@ struct chain_result {
 	unsigned changes;  /* how often a source was left for the next */
 };
 
-/* Blocks until the image is whole (0) or no source is left: worker threads only. What came stays.
- * It may still lack chunks that others brought away (a limit) or that every source had wrong: then
- * -EAGAIN, and the HTTP lane brings the rest. -EHOSTUNREACH: no source answered; -EBADMSG: the
- * last one lied. held_finish is the caller's. */
+/* Blocks until the image is whole (0) or no source is left: worker threads only. What came stays. A
+ * source that adds nothing to what is held for some 10 s is left, so this ends whatever they say.
+ * It may still lack chunks that others brought away (a limit) or that every source had wrong or did
+ * not send: then -EAGAIN, and the HTTP lane brings the rest. -EHOSTUNREACH: no source answered;
+ * -EBADMSG: the last one does not speak as a peer. held_finish is the caller's. */
 int chain_receive(const struct chain_job *job, struct chain_result *ret_result, struct error **err);
 
 #endif

@@ -11,6 +11,12 @@
  * END with something missing the same source is asked once more when the round brought anything:
  * a chunk that was wrong on the way is there by then, verified.
  *
+ * Bringing is what is held afterwards, never bytes or words: a source that says something all the
+ * time, sends what is known, or has one damaged chunk, would otherwise be listened to for ever. So
+ * every round adds to what is held, and none is silent about it for long. All behind a source that
+ * stalls stall with it; who is nearer to the root goes first, and those behind have their chunks
+ * again before their time comes.
+ *
  * Nothing that came is believed before its digest was checked, and nothing is kept that was not.
  */
 #include "images/chain_inside.h"
@@ -27,9 +33,12 @@
 enum {
 	PATIENCE_MS = 5000,
 	CONNECT_MS = 2000,
-	AGAIN_MS = 150,	   /* between two tries of a source that is not ready */
-	ANSWER_MS = 20000, /* it may have to verify what another boot left */
+	AGAIN_MS = 150, /* between two tries of a source that is not ready */
+	ANSWER_MS = 5000,
 	SILENCE_MS = 4000, /* a living source speaks twice a second */
+	STALL_MS = 10000,  /* and brings something */
+	STALL_HOP_MS = 100,
+	STALL_HOPS = 16, /* from the root, at most: it is the source that says how far it is */
 	TICK_MS = 250,
 	GATHER_US = 3000,
 	TAKE_AT_ONCE = 256 << 10,
@@ -49,7 +58,10 @@ struct receiving {
 	uint32_t its[CHAIN_HOPS]; /* what the source and those before it have, in units */
 	size_t n_its;
 	bool over, second;
-	uint64_t received, received_before, had; /* frames' bytes; plain ones at the beginning */
+	uint64_t received, had; /* frames' bytes; plain ones at the beginning of all */
+	uint64_t had_before,
+		grown; /* plain ones: at that of the round, and when last seen to grow */
+	int64_t grown_at;
 	unsigned changes;
 	const char *around; /* the source that was left because it is slow or lies; NULL: none */
 };
@@ -210,10 +222,11 @@ static int source_connect(struct receiving *all, struct error **err)
 		poll(NULL, 0, AGAIN_MS);
 	}
 	all->parser = (struct chain_parser){.count = (uint32_t)chunk_index_count(all->index)};
-	all->watch = (struct chain_watch){.tried = all->watch.tried};
+	chain_watch_again(&all->watch);
 	all->n_its = 0;
 	all->over = false;
-	all->received_before = all->received;
+	all->had_before = all->grown = held_have(all->job->held);
+	all->grown_at = clock_real_ms();
 	return 0;
 }
 
@@ -262,6 +275,25 @@ static void tell(struct receiving *all)
 		chain_relay_tell(all->job->server, all->job->digest, its, all->n_its);
 }
 
+static bool stalls(struct receiving *all, int64_t now, uint64_t mine)
+{
+	size_t hops = all->n_its < STALL_HOPS ? all->n_its : STALL_HOPS;
+
+	if (mine > all->grown) {
+		all->grown = mine;
+		all->grown_at = now;
+	}
+	return now - all->grown_at > STALL_MS + (int64_t)hops * STALL_HOP_MS;
+}
+
+static int leave_liar(struct receiving *all)
+{
+	note(all, "%s sent wrong data %u times and is passed over", source_name(all),
+		all->watch.n_wrong);
+	all->around = source_name(all);
+	return ROUND_NEXT;
+}
+
 /* Some times a second: should this source be left? */
 static int tick(struct receiving *all, int64_t now)
 {
@@ -276,16 +308,19 @@ static int tick(struct receiving *all, int64_t now)
 		all->job->progress(seen.mine, held_total(all->job->held), all->job->arg);
 	take_wrong(all, now);
 	tell(all);
-	if (!all->n_its)
-		return 0;
+	if (stalls(all, now, seen.mine)) {
+		note(all, "%s brought nothing for %lld s and is passed over", source_name(all),
+			(long long)(now - all->grown_at) / 1000);
+		all->around = source_name(all);
+		return ROUND_NEXT;
+	}
+	if (!all->n_its) /* it does not tell of itself */
+		return chain_watch_lies(&all->watch, now) ? leave_liar(all) : 0;
 	switch (chain_watch_look(&all->watch, now, &seen)) {
 	case CHAIN_STAY:
 		return 0;
 	case CHAIN_LEAVE_LIAR:
-		note(all, "%s sent wrong data %u times and is passed over", source_name(all),
-			all->watch.n_wrong);
-		all->around = source_name(all);
-		return ROUND_NEXT;
+		return leave_liar(all);
 	case CHAIN_LEAVE_SLOW:
 		if (last)
 			return 0;
@@ -373,6 +408,15 @@ static void drain(struct receiving *all)
 	}
 }
 
+/* Did the round get us any further? Under a limit what comes in drives out what was there. */
+static bool brought(const struct receiving *all)
+{
+	const struct held *held = all->job->held;
+	uint64_t limit = held_limit(held);
+
+	return held_have(held) > all->had_before && (!limit || limit >= held_total(held));
+}
+
 static int round_run(struct receiving *all, struct error **err)
 {
 	int r = source_connect(all, err), s;
@@ -392,9 +436,7 @@ static int round_run(struct receiving *all, struct error **err)
 	if (r == ROUND_NEXT)
 		return r;
 	take_wrong(all, clock_real_ms());
-	return all->received > all->received_before && all->watch.n_wrong < CHAIN_WRONG_MAX
-		       ? ROUND_AGAIN
-		       : ROUND_NEXT;
+	return brought(all) && !chain_watch_lies(&all->watch, INT64_MAX) ? ROUND_AGAIN : ROUND_NEXT;
 }
 
 static int rounds(struct receiving *all, struct error **err)
@@ -413,6 +455,7 @@ static int rounds(struct receiving *all, struct error **err)
 		if (r < 0)
 			note(all, "%s", error_text(last, r));
 		all->at++;
+		all->watch = (struct chain_watch){.tried = all->watch.tried};
 		all->changes += all->at < all->job->n_sources;
 	}
 	if (whole(all)) {

@@ -25,13 +25,20 @@ static uint64_t rate_of(uint64_t from, uint64_t to, int64_t ms)
 	return to > from && ms > 0 ? (to - from) * 1000 / (uint64_t)ms : 0;
 }
 
-static bool lies(const struct chain_watch *watch, int64_t now)
+bool chain_watch_lies(const struct chain_watch *watch, int64_t now)
 {
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < watch->n_wrong; i++)
 		n += !watch->wrong[i].excused && now - watch->wrong[i].at >= CHAIN_EXCUSE_MS;
 	return n >= CHAIN_WRONG_MAX || watch->n_wrong >= CHAIN_WRONG_ANY;
+}
+
+void chain_watch_again(struct chain_watch *watch)
+{
+	watch->begun = false;
+	watch->times = 0;
+	watch->suspected = CHAIN_STAY;
 }
 
 /* Of a whole window. One that has everything gets nothing more, and that is no fault. */
@@ -62,7 +69,7 @@ enum chain_verdict chain_watch_look(
 {
 	enum chain_verdict suspect = CHAIN_STAY;
 
-	if (lies(watch, now))
+	if (chain_watch_lies(watch, now))
 		return CHAIN_LEAVE_LIAR;
 	if (watch->begun && now - watch->since < CHAIN_WATCH_MS)
 		return CHAIN_STAY;

@@ -33,7 +33,8 @@ struct chain_seen {
 	bool second;	 /* it says that another gets most of its port */
 };
 
-/* Of one predecessor; zeroed at each change, with `tried` kept. Times in ms, amounts in bytes. */
+/* Of one predecessor; zeroed at each change, with `tried` kept (chain_watch_again at each further
+ * round with the same). Times in ms, amounts in bytes. */
 struct chain_watch {
 	bool tried; /* a change was tried for CHAIN_TRY_OTHER, so it is my own port */
 	bool begun;
@@ -52,11 +53,15 @@ struct chain_watch {
 	} wrong[CHAIN_WRONG_ANY];
 };
 
+/* Rates are measured anew; what was wrong is remembered. */
+void chain_watch_again(struct chain_watch *watch);
 enum chain_verdict chain_watch_look(
 	struct chain_watch *watch, int64_t now, const struct chain_seen *seen);
 /* Chunk `number` from it was wrong. It says that a chunk was wrong as it came to it. In any order.
  */
 void chain_watch_wrong(struct chain_watch *watch, int64_t now, uint32_t number);
 void chain_watch_excuse(struct chain_watch *watch, uint32_t number);
+/* The verdict on these alone. `now` INT64_MAX: it will not own up to anything more. */
+bool chain_watch_lies(const struct chain_watch *watch, int64_t now);
 
 #endif

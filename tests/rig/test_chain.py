@@ -2,10 +2,12 @@
 """Images from peers. A chain of PCs, each in a network namespace with a port of its own on one bridge: whole, with one
 killed in the middle, with one that changes what it passes on, with one on a slow port; and a fetch by HTTP from several
 at once, of whom one lies. Every disk is compared."""
+import contextlib
 import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import socket
 import struct
@@ -24,7 +26,7 @@ CHAIN = BUILD / "unit" / "test_image_chain"  # with arguments it is a node
 SERVE = BUILD / "unit" / "test_image_serve"  # with arguments it is a server
 PCS, MBIT, PORT, LIAR_PORT = 6, 200, 8082, 8999
 CHUNK = 256 << 10
-DATA, FIRST = 1, 0x10  # messages of images/chain_wire.h
+DATA, STATUS, END, FIRST, LAST = 1, 4, 5, 0x10, 0x20  # messages of images/chain_wire.h
 
 
 @pytest.fixture(scope="module")
@@ -306,6 +308,176 @@ def test_a_slow_port_does_not_hold_up_those_behind_it(lab, tmp_path):
             chain.nodes[1].child.kill()  # it would go on for a minute
     finally:
         lab.rate(lab.host(1), MBIT)
+
+
+# --- sources that bring nothing, on loopback
+
+class Source:
+    """A peer that answers each caller and then says what script(caller, numbers it needs) says."""
+
+    def __init__(self, script):
+        self.script, self.calls = script, 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.at = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listener.close()
+
+    def _run(self):
+        while True:
+            try:
+                caller, _ = self.listener.accept()
+            except OSError:
+                return
+            self.calls += 1
+            threading.Thread(target=self._serve, args=(caller,), daemon=True).start()
+
+    def _serve(self, caller):
+        with caller:
+            try:
+                count = struct.unpack(">I", read(caller, 48)[40:44])[0]
+                need = read(caller, (count + 7) // 8)
+                caller.sendall(b"NCCHAIN1" + bytes(8))
+                self.script(caller, [i for i in range(count) if need[i // 8] >> i % 8 & 1])
+            except (OSError, EOFError):
+                pass
+
+
+def message(kind: int, number: int, body: bytes = b"") -> bytes:
+    return struct.pack(">II", kind << 24 | len(body), number) + body
+
+
+def until_it_goes(caller, *words):
+    """Says these words again and again, as fast as they are taken; a single one some times a second."""
+    while True:
+        for word in words:
+            caller.sendall(word)
+        if len(words) == 1:
+            caller.settimeout(0.3)
+            try:
+                if not caller.recv(1):
+                    return
+            except TimeoutError:
+                pass
+            caller.settimeout(None)
+
+
+def status(have: int) -> bytes:
+    return message(STATUS, 0, struct.pack(">I", have))
+
+
+def free_ports(n: int) -> list[int]:
+    made = [socket.create_server(("127.0.0.1", 0)) for _ in range(n)]
+    ports = [one.getsockname()[1] for one in made]
+    for one in made:
+        one.close()
+    return ports
+
+
+@pytest.fixture
+def root():
+    """root(store) -> address of a root on loopback."""
+    made = []
+
+    def start(store) -> str:
+        port = free_ports(1)[0]
+        made.append(subprocess.Popen([CHAIN, "root", store, str(port), str(MBIT * 1000000)], stdin=subprocess.PIPE,
+                                     stdout=subprocess.PIPE, text=True))
+        assert made[-1].stdout.readline() == "ready\n"
+        return f"127.0.0.1:{port}"
+
+    yield start
+    for one in made:
+        one.stdin.close()
+        one.wait(20)
+        one.stdout.close()
+
+
+class Node:
+    """A node on loopback, which ends when it has received."""
+
+    def __init__(self, image, folder, *sources, port=0):
+        self.disk = folder / image[1] / "disk.raw"
+        self.child = subprocess.Popen([CHAIN, "node", folder, image[1], image[0] / "manifests" / image[1], str(port),
+                                       str(MBIT * 1000000), *sources], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+
+    def answer(self, patience=60) -> list[str]:
+        try:
+            lines = self.child.communicate(timeout=patience)[0].splitlines()
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            self.child.communicate()
+            raise
+        self.notes = [line[5:] for line in lines[:-1]]
+        return lines[-1].split()
+
+
+def chunks_of(image) -> list[str]:
+    return json.loads((image[0] / "manifests" / image[1]).read_text())["parts"]["disk"]["chunks"]
+
+
+def frame_file(store, digest) -> pathlib.Path:
+    return next((store / "chunks").rglob(digest))
+
+
+def test_a_damaged_chunk_of_the_root_is_left_to_others(image, root, tmp_path):
+    """It comes wrong each time it is asked for; asking on would never end."""
+    shutil.copytree(image[0], tmp_path / "store")
+    chunk = frame_file(tmp_path / "store", chunks_of(image)[7])
+    chunk.write_bytes(flip(chunk.read_bytes()))
+    node = Node(image, tmp_path / "pc", root(tmp_path / "store"))
+    words = node.answer()
+    assert words[0] == "EAGAIN", words
+    data, wanted = node.disk.read_bytes(), image[2].read_bytes()
+    assert data != wanted and data[8 * CHUNK:] == wanted[8 * CHUNK:] and data[:7 * CHUNK] == wanted[:7 * CHUNK]
+
+
+def test_who_brings_nothing_is_left(image, root, tmp_path):
+    """Four that would hold their successor for ever, all at once. Each says something all the time, and is no liar by what
+    it says; one has a needless chunk for each time it is asked. The fifth lies, and says nothing about itself."""
+    store = root(image[0])
+    hole = next(i for i, digest in enumerate(chunks_of(image)) if digest == "0")
+    known = frame_file(image[0], chunks_of(image)[0]).read_bytes()
+    pieces = [message(DATA | (FIRST if at == 0 else 0) | (LAST if at + 65536 >= len(known) else 0), 0, known[at:at + 65536])
+              for at in range(0, len(known), 65536)]
+    needless = message(DATA | FIRST | LAST, hole, b"nothing")
+
+    def lie(caller, needed):
+        for number in needed:
+            caller.sendall(message(DATA | FIRST | LAST, number, os.urandom(40000)))
+        until_it_goes(caller, message(DATA | FIRST | LAST, hole, b"x"))
+
+    scripts = {"only status": lambda caller, _: until_it_goes(caller, status(9)),
+               "one chunk over and over": lambda caller, _: until_it_goes(caller, *pieces),
+               "holes": lambda caller, _: until_it_goes(caller, needless, status(9)),
+               "again": lambda caller, _: caller.sendall(needless + message(END, 0)),
+               "lies": lie}
+    with contextlib.ExitStack() as stack:
+        sources = {name: stack.enter_context(Source(script)) for name, script in scripts.items()}
+        nodes = {name: Node(image, tmp_path / name.replace(" ", "-"), source.at, store) for name, source in sources.items()}
+        for name, node in nodes.items():
+            words = node.answer()
+            assert words[0] == "ok" and words[4] == "1", (name, words, node.notes)
+            assert digest_of(node.disk) == digest_of(image[2])
+            said = {"lies": "wrong data", "again": ""}.get(name, "brought nothing")
+            assert any(said in note for note in ["", *node.notes]), (name, node.notes)
+        assert sources["again"].calls == 1, "who brought nothing is not asked again"
+        alone = Node(image, tmp_path / "alone", sources["only status"].at).answer()
+        assert alone[0] == "EAGAIN", "nobody is left, and it ends all the same"
+
+
+def test_two_that_name_each_other(image, root, tmp_path):
+    store = root(image[0])
+    ports = free_ports(2)
+    nodes = [Node(image, tmp_path / str(i), f"127.0.0.1:{ports[1 - i]}", store, port=ports[i]) for i in range(2)]
+    for node in nodes:
+        words = node.answer()
+        assert words[0] == "ok", (words, node.notes)
+        assert digest_of(node.disk) == digest_of(image[2])
 
 
 # --- by HTTP, from several

@@ -412,6 +412,25 @@ static void leaves_a_liar_but_not_its_victim(void **state)
 	assert_int_equal(chain_watch_look(&endless, 1000, &seen), CHAIN_LEAVE_LIAR);
 }
 
+/* A source that is asked again is the same source, and one that says nothing of itself is judged by
+ * what it sent. */
+static void a_liar_gains_nothing_by_a_new_round(void **state)
+{
+	struct chain_watch watch = {.tried = true};
+
+	(void)state;
+	for (uint32_t i = 0; i < CHAIN_WRONG_MAX; i++) {
+		assert_false(chain_watch_lies(&watch, INT64_MAX));
+		chain_watch_again(&watch);
+		chain_watch_wrong(&watch, 1000, i);
+	}
+	assert_false(chain_watch_lies(&watch, 1000));
+	assert_true(chain_watch_lies(&watch, INT64_MAX));
+	assert_true(watch.tried);
+	chain_watch_excuse(&watch, 0);
+	assert_false(chain_watch_lies(&watch, INT64_MAX));
+}
+
 /* ---- the program ---- */
 
 static void until_input_ends(void)
@@ -529,6 +548,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(leaves_the_slow_one_and_only_that),
 		cmocka_unit_test(a_moment_is_no_reason),
 		cmocka_unit_test(leaves_a_liar_but_not_its_victim),
+		cmocka_unit_test(a_liar_gains_nothing_by_a_new_round),
 		cmocka_unit_test(a_stopped_server_is_still_there),
 	};
 
