@@ -6,14 +6,15 @@
 // event is mended by the next look, which comes every 30 s anyway.
 
 import {Refused, get, setToken, stream, takeToken} from './api.js';
-import {showEvents, showTonight, tick, wirePopover} from './view.js';
+import {moves, showEvents, showTonight, tick, wirePopover} from './view.js';
 
 const KEPT_EVENTS = 40;
 const LOOK_EVERY_MS = 30000;
+const MOVING_MS = 2000; // while PCs load: no event tells of each megabyte
 const GATHER_MS = 250;
 
 const at = (id) => document.getElementById(id);
-let session = null; // {abort, seq, events, timer, again, regular, drawing, forbidden}
+let session = null; // {abort, seq, events, timer, again, regular, quick, moving, drawing, forbidden}
 
 function setLink(state, text) {
 	const chip = at('link');
@@ -66,6 +67,7 @@ async function look(mine) {
 		if (mine !== session)
 			return;
 		showTonight(tonight);
+		mine.moving = moves(tonight);
 		at('loading').hidden = true;
 		at('tonight').hidden = false;
 		setAlert('');
@@ -150,9 +152,11 @@ function start() {
 	at('forget').hidden = false;
 	at('loading').hidden = false;
 	setLink('connecting', 'Connecting');
-	session = {abort: new AbortController(), seq: 0, events: [], timer: null, again: false, forbidden: new Set()};
+	session = {abort: new AbortController(), seq: 0, events: [], timer: null, again: false, moving: false,
+		forbidden: new Set()};
 	const mine = session;
 	mine.regular = setInterval(() => lookSoon(mine), LOOK_EVERY_MS);
+	mine.quick = setInterval(() => mine.moving && lookSoon(mine), MOVING_MS);
 	follow(mine);
 }
 
@@ -162,6 +166,7 @@ function stop() {
 	session.abort.abort();
 	clearTimeout(session.timer);
 	clearInterval(session.regular);
+	clearInterval(session.quick);
 	session = null;
 }
 

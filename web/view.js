@@ -157,7 +157,9 @@ function pcTip(pc) {
 		['MAC', pc.mac], ['Firmware', f.firmware?.toUpperCase()], ['Model', f.model], ['CPUs', f.cpus],
 		['Memory', f.memory_mib ? size(f.memory_mib * 1048576) : ''],
 		['Booted in', f.boot_ms ? `${Math.round(f.boot_ms / 1000)} s` : ''],
-		['Desktop last seen', pc.desktop_at ? clock(pc.desktop_at) : ''],
+		['Desktop last seen', pc.desktop_at ? clock(pc.desktop_at) : ''], ['Boot queue', pc.boot?.text],
+		['Scratch partition', pc.scratch?.text], ...(pc.images || []).map((image) =>
+			[`Image ${image.digest.slice(0, 12)}`, `${size(image.have)} of ${size(image.total)}`]),
 	]), pc.vms.length ? h('ul', {class: 'plain'}, pc.vms.map((vm) =>
 		h('li', null, [vm.id, vm.state, vm.ip, vm.mac, vm.reason].filter(Boolean).join(', ')))) : null);
 }
@@ -168,9 +170,29 @@ function vmChip(vm) {
 		vm.state ? h('span', {class: 'vm-state'}, vm.state) : null);
 }
 
+// The images that are on their way to a PC.
+function loading(pc) {
+	return (pc.images || []).filter((image) => image.have < image.total);
+}
+
+const percent = (image) => Math.floor(image.have / image.total * 100);
+
+function loadBar(image) {
+	return h('div', {class: 'load', role: 'progressbar', 'aria-label': 'Image', 'aria-valuemin': '0',
+		'aria-valuemax': '100', 'aria-valuenow': percent(image)},
+	h('span', {class: 'load-track'}, h('i', {'data-part': percent(image)})), `image ${percent(image)} %`);
+}
+
+// Does anything move that no event tells of?
+export function moves(t) {
+	return t.pcs.some((pc) => pc.boot || loading(pc).length);
+}
+
 function remark(pc) {
 	if (pc.reason)
 		return pc.reason;
+	if (pc.boot)
+		return pc.boot.text;
 	if (BUSY.has(pc.state) && pc.deadline)
 		return `by ${clock(pc.deadline)}`;
 	return pc.seat || '';
@@ -184,6 +206,7 @@ function seat(lab, pc) {
 				h('button', {type: 'button', 'data-key': key, 'data-tip': key}, pc.name),
 				h('span', {class: 'seat-state'}, WORDS[pc.state] || pc.state)),
 			remark(pc) ? h('p', {class: 'remark'}, remark(pc)) : null,
+			loading(pc).map(loadBar),
 			pc.vms.length ? h('ul', {class: 'vms', 'aria-label': `VMs on ${pc.name}`}, pc.vms.map(vmChip)) : null),
 		h('div', {class: 'stand'}));
 }
@@ -291,6 +314,8 @@ export function showTonight(t) {
 		...t.labs.filter((lab) => lab.name !== t.lab.name && !lab.self).map((lab) => peerRoom(lab, places))];
 	draw('rooms', rooms, () => [roomPanel(rooms[0]),
 		rooms.length > 1 ? h('div', {class: 'others'}, rooms.slice(1).map(roomPanel)) : null]);
+	for (const bar of document.querySelectorAll('.load i')) // the page allows no inline style
+		bar.style.setProperty('--part', `${bar.dataset.part}%`);
 	draw('clusters', t.clusters, () => clustersSection(t.clusters));
 	tick();
 }

@@ -33,7 +33,8 @@ def pc(number, state, **more):
     return {"name": "pc%d" % number, "seat": "row %d, seat %d" % ((number - 1) // 4 + 1, (number - 1) % 4 + 1),
             "mac": "52:54:00:71:00:%02x" % number, "address": "10.71.0.%d" % (10 + number), "probe": "",
             "state": state, "since": stamp(-140 * number), "deadline": None, "reason": "", "facts": facts,
-            "images": [], "desktop_at": stamp(-7200), "vms": [], "reported_at": stamp(-4), **more}
+            "images": [], "desktop_at": stamp(-7200), "vms": [], "reported_at": stamp(-4), "boot": None, "scratch": None,
+            "kept": [], **more}
 
 
 def vm(cluster, number, lab, on, state, **more):
@@ -51,9 +52,11 @@ def sample():
              vm("alice", 7, "south", "pc2", "failed", reason="out of memory on the host"),
              vm("alice", 8, "north", "pc2", "starting")]
     pcs = [pc(1, "hosting"), pc(2, "hosting"), pc(3, "hosting"), pc(4, "host"),
-           pc(5, "booting", deadline=stamp(380)), pc(6, "waking", deadline=stamp(120)),
+           pc(5, "booting", deadline=stamp(380), boot={"state": "loads", "slot": 2, "ahead": 0, "since": stamp(-9),
+                                                       "text": "loads, slot 2"}), pc(6, "waking", deadline=stamp(120)),
            pc(7, "exception", reason="did not ask for its boot script within 5 min of waking"), pc(8, "draining"),
            pc(9, "returning", deadline=stamp(300)), pc(10, "desktop")]
+    pcs[3]["images"] = [{"digest": "ab" * 32, "have": 77 << 20, "total": 180 << 20}]
     for one in pcs:
         one["vms"] = [v["id"] for v in alice if v["lab"] == "north" and v["pc"] == one["name"]]
     night = {"id": 1, "state": "running", "begins": stamp(-9000), "ends": stamp(16000),

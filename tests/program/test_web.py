@@ -157,6 +157,21 @@ def test_an_event_changes_the_page_without_a_reload(page, api):
     assert page.eval("window.sameDocument")
 
 
+def test_what_a_pc_loads_moves_without_an_event(page, api):
+    """The place in the boot queue and the progress of an image are on the seat, and go on although no event comes."""
+    shown(page, api)
+    assert "loads, slot 2" in page.text(".seat[data-state=booting]")
+    assert page.text(".load") == "image 42 %"
+    assert page.eval("document.querySelector('.load').getAttribute('aria-valuenow')") == "42"
+    full, done = (page.eval(f"document.querySelector('{one}').getBoundingClientRect().width")
+                  for one in (".load-track", ".load-track i"))
+    assert 0.40 < done / full < 0.44
+    api.data["pcs"][3]["images"][0]["have"] = 135 << 20
+    page.wait("document.querySelector('.load').innerText === 'image 75 %'")
+    api.data["pcs"][3]["images"][0]["have"] = 180 << 20
+    page.wait("!document.querySelector('.load')")
+
+
 def test_focus_survives_a_change(page, api):
     shown(page, api)
     page.eval("document.querySelectorAll('.seat button')[2].focus()")
