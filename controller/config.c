@@ -7,6 +7,8 @@
  * read. */
 #include "controller/config.h"
 
+#include "images/chain.h"
+#include "images/serve.h"
 #include "lib/address.h"
 #include "lib/log.h"
 
@@ -18,16 +20,27 @@ static int set_text(void *out, const char *value)
 	return 0;
 }
 
-static int set_probe(const char *value, void *out, struct error **err)
+int config_probe_check(const char *probe, struct error **err)
 {
 	uint64_t port = 0;
-	bool ok = strcmp(value, "ping") == 0 || strcmp(value, "agent") == 0 ||
-		  strcmp(value, "none") == 0 ||
-		  (str_starts(value, "tcp:") && uint_parse(value + 4, 1, 65535, &port) == 0);
+	bool ok = strcmp(probe, "ping") == 0 || strcmp(probe, "agent") == 0 ||
+		  strcmp(probe, "none") == 0 ||
+		  (str_starts(probe, "tcp:") && uint_parse(probe + 4, 1, 65535, &port) == 0);
 	if (!ok)
 		return error_make(err, -EINVAL,
-			"\"%s\" is no probe; write ping, tcp:PORT, agent or none", value);
-	return set_text(out, value);
+			"\"%s\" is no probe; write ping, tcp:PORT, agent or none", probe);
+	if (port == SERVE_PORT || port == CHAIN_PORT)
+		return error_make(err, -EINVAL,
+			"\"%s\" is a port on which hosts answer, too; name one that only the "
+			"desktop has",
+			probe);
+	return 0;
+}
+
+static int set_probe(const char *value, void *out, struct error **err)
+{
+	int r = config_probe_check(value, err);
+	return r < 0 ? r : set_text(out, value);
 }
 
 static int set_listen(const char *value, void *out, struct error **err)

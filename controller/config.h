@@ -31,6 +31,8 @@ struct config {
 
 int config_load(const char *path, struct config *ret_config, struct error **err);
 void config_done(struct config *config);
+/* Is it a probe that tells a desktop from a host? -EINVAL says why not. */
+int config_probe_check(const char *probe, struct error **err);
 /* The table, for `nightclass config check` and the manual. */
 extern const struct conf_key config_keys[];
 extern const size_t config_n_keys;

@@ -159,15 +159,13 @@ static const struct json_field patch_fields[] = {
 	FIELD(struct pc_body, release, JSON_KIND_BOOL, false),
 };
 
+/* "" and NULL: the lab's. */
 static int check_probe(const char *probe, struct error **err)
 {
-	uint64_t port = 0;
-	if (!probe || !*probe || strcmp(probe, "ping") == 0 || strcmp(probe, "agent") == 0 ||
-		strcmp(probe, "none") == 0 ||
-		(str_starts(probe, "tcp:") && uint_parse(probe + 4, 1, 65535, &port) == 0))
+	auto_error struct error *why = NULL;
+	if (!probe || !*probe || config_probe_check(probe, &why) == 0)
 		return 0;
-	return error_field(err, -EINVAL, "probe",
-		"\"%s\" is no probe; write ping, tcp:PORT, agent or none", probe);
+	return error_field(err, -EINVAL, "probe", "%s", why->text);
 }
 
 static int check_address(const struct config *config, struct ip4 address, struct error **err)

@@ -26,6 +26,7 @@ BAD_INPUT = [
     ("POST", "/pcs", {**PC, "address": "10.1.1.1"}, 400, "address"),
     ("POST", "/pcs", {**PC, "address": "127.0.0.1"}, 400, "address"),
     ("POST", "/pcs", {**PC, "probe": "tcp:70000"}, 400, "probe"),
+    ("POST", "/pcs", {**PC, "probe": "tcp:8081"}, 400, "probe"),
     ("POST", "/pcs", {**PC, "seat": "x" * 65}, 400, "seat"),
     ("POST", "/pcs", {**PC, "seat": "a\nb"}, 400, "seat"),
     ("POST", "/pcs", {"name": "pc1", "mac": mac(1)}, 400, "address"),

@@ -484,6 +484,10 @@ def test_config_check(cli, tmp_path):
         bad.write_text(f"[lab]\n{line}\n")
         assert "bad.conf" in cli("config", "check", bad, expect=FAILED).err
     cli("config", "check", tmp_path / "none.conf", expect=NOT_FOUND)
+    for port, why in (("8081", "hosts answer, too"), ("8082", "hosts answer, too"), ("0", "is no probe"), ("8083", None)):
+        bad.write_text(good.read_text() + f"desktop_probe = tcp:{port}\n")
+        said = cli("config", "check", bad, expect=FAILED if why else 0).err
+        assert not why or why in said and "desktop_probe" in said
 
 
 def test_manual_is_the_programs_own(cli):
