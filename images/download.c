@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Downloading for somebody else.
  *
- * What could be made of such a service is to call addresses that only this server can reach. So
- * every connection's address is judged as it is made (lib/address.c): a name that means something
- * else the second time gains nothing. Redirects are followed here and not by libcurl, at most five,
- * each judged like the first URL, and never from https down to http.
+ * What could be made of such a service is to call addresses that only this server can reach:
+ * private ones, and its own and its lab's where these are public. So every connection's address is
+ * judged as it is made (lib/address.c): a name that means something else the second time gains
+ * nothing. Redirects are followed here and not by libcurl, at most five, each judged like the first
+ * URL, and never from https down to http.
  *
  * The part is taken up again by Range with If-Range of the strong ETag that came with its first
  * byte: a server whose file changed sends it from the start. One that does not look at If-Range is
@@ -120,8 +121,10 @@ static bool address_ok(const struct sockaddr *address, void *arg)
 {
 	const struct run *run = arg;
 
-	return address_public(address) ||
-	       address_listed(run->download->allowed, run->host, address);
+	if (address_listed(run->download->allowed, run->host, address))
+		return true;
+	return address_public(address) && !address_own(address) &&
+	       !address_listed(run->download->denied, NULL, address);
 }
 
 /* ---- the part and what is known of it ---- */
@@ -366,6 +369,10 @@ static int try_once(struct run *run, struct error **err)
 	/* Our own wish for a restart, or libcurl's word that the range was not heeded. */
 	if (r == -ERANGE)
 		return part_restart(run, err);
+	if (r == -EPERM)
+		return error_field(err, r, "url",
+			"%s An administrator may list it in import_urls_allowed.",
+			error_text(why, r));
 	if (why && why->field)
 		return error_field(err, r, why->field, "%s", why->text);
 	error_make(err, r, "%s", error_text(why, r));

@@ -17,6 +17,7 @@ struct download {
 	int64_t max_s;		     /* seconds it may take in all */
 	int silence_s;		     /* and without a byte, 0: 30 */
 	const char *allowed;	     /* hosts and prefixes that need not be public, or NULL */
+	const char *denied;	     /* prefixes that are not called though public, or NULL */
 	/* total 0: not known. NULL: not wanted. */
 	void (*progress)(uint64_t done, uint64_t total, void *arg);
 	void *arg;

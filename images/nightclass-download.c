@@ -25,9 +25,12 @@ enum { TELL_EVERY_MS = 500, TIME_DEFAULT_S = 24 * 3600, MEMORY_MAX = 256 << 20 }
 
 static const char usage[] =
 	"usage: nightclass-download --into FILE [--sha256 DIGEST] [--max BYTES] [--time SECONDS]\n"
-	"                           [--silence SECONDS] [--allow LIST] URL\n"
+	"                           [--silence SECONDS] [--allow LIST] [--deny LIST] URL\n"
 	"Loads URL into FILE; the same call again goes on where a lost connection ended it.\n"
-	"Only addresses of the public Internet are called, and those of LIST (names, prefixes).\n";
+	"Only addresses of the public Internet are called that are neither ours nor denied, and "
+	"those "
+	"allowed\n"
+	"(names, prefixes).\n";
 
 static void print_line(json_t *object)
 {
@@ -85,6 +88,9 @@ static bool option_take(int option, struct download *download, struct sha256 *di
 	case 'a':
 		download->allowed = optarg;
 		return address_list_check(optarg, NULL) == 0;
+	case 'n':
+		download->denied = optarg;
+		return address_list_check(optarg, NULL) == 0;
 	default:
 		return false;
 	}
@@ -95,7 +101,8 @@ static int options_read(int argc, char **argv, struct download *download, struct
 {
 	static const struct option options[] = {{"into", 1, NULL, 'i'}, {"sha256", 1, NULL, 'd'},
 		{"max", 1, NULL, 'm'}, {"time", 1, NULL, 't'}, {"silence", 1, NULL, 's'},
-		{"allow", 1, NULL, 'a'}, {"version", 0, NULL, 'V'}, {"help", 0, NULL, 'h'}, {0}};
+		{"allow", 1, NULL, 'a'}, {"deny", 1, NULL, 'n'}, {"version", 0, NULL, 'V'},
+		{"help", 0, NULL, 'h'}, {0}};
 	bool good = true;
 	int option;
 

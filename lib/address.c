@@ -8,7 +8,7 @@
  * taken from the one block that is given out (2000::/3), less what carries IPv4 addresses inside or
  * is for documents; everything else of it is not public by being new.
  *
- * Pure functions.
+ * A public address may be the server's own; the kernel knows which are. Without it, pure functions.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -95,6 +95,30 @@ bool address_public(const struct sockaddr *address)
 	if (n == 4)
 		return public4((uint32_t)b[0] << 24 | b[1] << 16 | b[2] << 8 | b[3]);
 	return n == 16 && public6(b);
+}
+
+/* Whoever is called by an address of this machine is called from that very address. Nothing is
+ * sent. Binding to it would not tell: with ip_nonlocal_bind every address can be bound. */
+bool address_own(const struct sockaddr *address)
+{
+	bool four = address->sa_family == AF_INET;
+	auto_close int fd = socket(address->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_storage there = {0}, here = {0};
+	socklen_t len = four ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+	uint8_t a[16], b[16];
+	size_t n = bytes_of(address, a);
+
+	if (n == 0 || fd < 0)
+		return false;
+	memcpy(&there, address, len);
+	if (four)
+		((struct sockaddr_in *)&there)->sin_port = htons(9);
+	else
+		((struct sockaddr_in6 *)&there)->sin6_port = htons(9);
+	if (connect(fd, (const struct sockaddr *)&there, len) < 0 ||
+		getsockname(fd, (struct sockaddr *)&here, &len) < 0)
+		return false;
+	return bytes_of((const struct sockaddr *)&here, b) == n && memcmp(a, b, n) == 0;
 }
 
 /* "10.1.0.0/16", "fd00::/8" or one address; *ret_n is 4 or 16. */

@@ -11,6 +11,9 @@
  * multicast, reserved, nor an IPv6 address that hides an IPv4 one? */
 bool address_public(const struct sockaddr *address);
 
+/* Is it this machine's own, whatever else it is? False when the kernel cannot be asked. */
+bool address_own(const struct sockaddr *address);
+
 /* A list of exceptions: "10.1.0.0/16, 192.168.7.9, images.school.lan, fd00::/8". Checks it; -EINVAL
  * names the word at fault. */
 int address_list_check(const char *list, struct error **err);

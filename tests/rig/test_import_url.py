@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from tests.rig import sandbox
 from tests.rig.web import BODY, Handler, Web
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -227,6 +228,30 @@ def test_private_targets_are_refused_unless_listed(web, tmp_path, url, reason):
     answer = download(url.format(port=web.server_port), tmp_path / "file", allow=None)
     assert reason in answer["error"]["text"], answer
     assert web.asked == [] and left(tmp_path) == []
+
+
+@pytest.fixture
+def public():
+    """Public addresses of this machine, which is a namespace of the test's own."""
+    if not sandbox.inside():
+        pytest.skip("needs a network namespace of its own")
+    addresses = ["9.71.0.1/24", "2a00:71::1/64"]
+    for address in addresses:
+        subprocess.run(["ip", "address", "add", address, "dev", "lo"], check=True)
+    yield
+    for address in addresses:
+        subprocess.run(["ip", "address", "del", address, "dev", "lo"], check=True)
+
+
+@pytest.mark.parametrize("host, options, reason", [
+    ("9.71.0.1", (), "9.71.0.1 is not allowed"),
+    ("[2a00:71::1]", (), "2a00:71::1 is not allowed"),
+    ("9.71.5.5", ("--deny", "10.0.0.0/8,9.71.4.0/23"), "9.71.5.5 is not allowed"),
+])
+def test_public_addresses_of_our_own_are_refused(public, tmp_path, host, options, reason):
+    answer = download(f"http://{host}:1/x", tmp_path / "file", *options, allow=None)["error"]
+    assert reason in answer["text"], answer
+    assert answer["field"] == "url" and "import_urls_allowed" in answer["text"]
 
 
 def test_a_listed_name_may_be_private(web, tmp_path):

@@ -56,6 +56,25 @@ static void special_addresses_are_not_public(void **state)
 	assert_false(address_public((const struct sockaddr *)&address));
 }
 
+static void own_addresses_are_told(void **state)
+{
+	static const struct {
+		const char *address;
+		bool own;
+	} cases[] = {{"127.0.0.1", true}, {"::ffff:127.0.0.1", true}, {"1.1.1.1", false},
+		{"192.0.2.1", false}, {"2001:4860:4860::8888", false}};
+	struct sockaddr_storage address;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		address = parsed(cases[i].address);
+		if (address_own((const struct sockaddr *)&address) != cases[i].own)
+			fail_msg("%s", cases[i].address);
+	}
+	address = (struct sockaddr_storage){.ss_family = AF_UNIX};
+	assert_false(address_own((const struct sockaddr *)&address));
+}
+
 static void the_list_takes_names_and_prefixes(void **state)
 {
 	static const char list[] = "10.1.0.0/16, 192.168.7.9 images.school.lan,fd00:1::/32";
@@ -102,6 +121,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(special_addresses_are_not_public),
+		cmocka_unit_test(own_addresses_are_told),
 		cmocka_unit_test(the_list_takes_names_and_prefixes),
 		cmocka_unit_test(a_bad_list_is_named),
 	};
