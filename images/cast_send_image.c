@@ -16,7 +16,6 @@
 #include "images/chunk.h"
 #include "images/store.h"
 #include "images/trace.h"
-#include "lib/file.h"
 
 enum {
 	URGENT_BYTES = 2 << 20,
@@ -40,17 +39,6 @@ static int stored_len(const struct sha256 *digest, uint32_t *ret_len, void *arg)
 	return 0;
 }
 
-/* A trace is a hint: one that is missing or senseless changes the order, nothing else. */
-static void read_trace(
-	const char *store, const char *digest, size_t n_chunks, struct trace *ret_trace)
-{
-	auto_free char *path = xasprintf("%s/traces/%s", store, digest), *text = NULL;
-	size_t len;
-
-	if (file_read(path, TRACE_MAX_BYTES, &text, &len, NULL) == 0)
-		trace_read(text, len, n_chunks, ret_trace, NULL);
-}
-
 static int make_plan(struct send_image *image, const char *store, struct error **err)
 {
 	struct trace trace = {0};
@@ -59,7 +47,7 @@ static int make_plan(struct send_image *image, const char *store, struct error *
 
 	for (int i = 0; i < PART_COUNT; i++)
 		n_chunks += image->manifest.parts[i].chunks.n;
-	read_trace(store, image->digest, n_chunks, &trace);
+	trace_of_store(store, image->digest, n_chunks, &trace);
 	r = cast_plan_make(
 		&image->manifest, trace.at, trace.n, stored_len, (void *)store, &image->plan, err);
 	vec_done(&trace);

@@ -26,15 +26,15 @@ struct chain_serve {
 	uint16_t port;	     /* 0: any (chain_server_port) */
 	uint64_t port_bits;  /* rate of this machine's port, bit/s; 0: as its interface says, if it
 				does.  Sending is paced a little below */
+	uint64_t rate;	     /* cap: bit/s of Ethernet frames to all successors together; 0: none,
+				then each has the port (normally there is one) */
 	const char *held;    /* folder of held images, or NULL */
-	const char *store;   /* chunk store, or NULL */
-	/* The order in which an image of the store goes out: numbers that go first. NULL: by
-	 * number. Called in any thread; caller frees *ret_numbers. */
-	size_t (*trace)(const char *digest, uint32_t **ret_numbers, void *arg);
-	void *arg;
+	const char *store;   /* chunk store, with its boot traces, or NULL */
 };
 
-/* Listens, and serves in threads of its own until it is stopped. All texts are copied. */
+/* What a VM starts with goes first: kernel, initrd, and from a store what its boot reads.
+ *
+ * Listens, and serves in threads of its own until it is stopped. All texts are copied. */
 int chain_server_start(
 	const struct chain_serve *config, struct chain_server **ret_server, struct error **err);
 /* Nobody is served any more. A chain_receive with this server may still be running (it passes

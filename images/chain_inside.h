@@ -17,6 +17,7 @@ struct chain_relay {
 	struct chain_log *log;
 	uint32_t ancestors[CHAIN_HOPS]; /* what those before me have; under the server's lock */
 	size_t n_ancestors;
+	uint32_t whole_rate; /* KiB/s that the first of them gives, which has everything; 0: ? */
 };
 
 struct chain_successor {
@@ -31,9 +32,8 @@ struct chain_successor {
 
 struct chain_server {
 	char *held, *store;
-	size_t (*trace)(const char *digest, uint32_t **ret_numbers, void *arg);
-	void *arg;
 	uint64_t pace; /* bytes/s of payload; 0: not limited */
+	bool capped;   /* that is for all successors together, not for each */
 	int listener, stop;
 	atomic_bool stopping;
 	pthread_t thread;
@@ -66,13 +66,13 @@ void *chain_successor_run(void *arg);
 
 /* chain_serve.c */
 int chain_relay_open(struct chain_server *server, const char *digest, struct chain_log *log);
-void chain_relay_tell(
-	struct chain_server *server, const char *digest, const uint32_t *ancestors, size_t n);
+void chain_relay_tell(struct chain_server *server, const char *digest, const uint32_t *ancestors,
+	size_t n, uint32_t whole_rate);
 void chain_relay_close(struct chain_server *server, const char *digest);
 /* The log of an image that is coming in (a reference), or NULL. */
 struct chain_log *chain_relay_log(struct chain_server *server, const char *digest);
-size_t chain_relay_ancestors(
-	struct chain_server *server, const char *digest, uint32_t ret_ancestors[CHAIN_HOPS]);
+size_t chain_relay_ancestors(struct chain_server *server, const char *digest,
+	uint32_t ret_ancestors[CHAIN_HOPS], uint32_t *ret_whole_rate);
 /* Paces all successors of an image anew: who was gone around by another gets little. */
 void chain_serve_share(struct chain_server *server, const char *digest);
 

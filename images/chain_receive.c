@@ -58,6 +58,7 @@ struct receiving {
 	uint32_t its[CHAIN_HOPS]; /* what the source and those before it have, in units */
 	size_t n_its;
 	bool over, second;
+	uint32_t whole_rate;	/* as it says: KiB/s that who has everything gives */
 	uint64_t received, had; /* frames' bytes; plain ones at the beginning of all */
 	uint64_t had_before,
 		grown; /* plain ones: at that of the round, and when last seen to grow */
@@ -126,11 +127,12 @@ static void on_bad(uint32_t number, void *arg)
 	chain_watch_excuse(&all->watch, number);
 }
 
-static void on_status(const uint32_t *values, size_t n, bool second, void *arg)
+static void on_status(const uint32_t *values, size_t n, uint32_t number, void *arg)
 {
 	struct receiving *all = arg;
 
-	all->second = second;
+	all->second = number & CHAIN_SECOND;
+	all->whole_rate = number >> 1;
 	all->n_its = n < CHAIN_HOPS - 1 ? n : CHAIN_HOPS - 1;
 	memcpy(all->its, values, all->n_its * sizeof(*values));
 }
@@ -224,6 +226,7 @@ static int source_connect(struct receiving *all, struct error **err)
 	all->parser = (struct chain_parser){.count = (uint32_t)chunk_index_count(all->index)};
 	chain_watch_again(&all->watch);
 	all->n_its = 0;
+	all->whole_rate = 0;
 	all->over = false;
 	all->had_before = all->grown = held_have(all->job->held);
 	all->grown_at = clock_real_ms();
@@ -251,12 +254,14 @@ static void take_wrong(struct receiving *all, int64_t now)
 			chain_watch_wrong(&all->watch, now, wrong.number);
 }
 
-/* What a port takes, in plain bytes: all others tell of those. */
+/* What a port takes, and who has everything gives, in plain bytes: all others tell of those. */
 static uint64_t expected(const struct receiving *all)
 {
 	double got = (double)(held_have(all->job->held) - all->had);
-	double port = (double)all->port_bits / 8;
+	double port = (double)all->port_bits / 8, given = 1024.0 * all->whole_rate;
 
+	if (given > 0 && given < port)
+		port = given;
 	return all->received ? (uint64_t)(port * got / (double)all->received) : 0;
 }
 
@@ -272,7 +277,8 @@ static void tell(struct receiving *all)
 		all->watch.rate < expected(all) / 2)
 		its[0] = 0;
 	if (all->job->server)
-		chain_relay_tell(all->job->server, all->job->digest, its, all->n_its);
+		chain_relay_tell(all->job->server, all->job->digest, its, all->n_its,
+			all->n_its && all->its[0] == CHAIN_WHOLE ? all->whole_rate : 0);
 }
 
 static bool stalls(struct receiving *all, int64_t now, uint64_t mine)

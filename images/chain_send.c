@@ -16,6 +16,7 @@
 
 #include <sys/socket.h>
 
+#include "images/trace.h"
 #include "lib/clock.h"
 
 enum {
@@ -71,13 +72,17 @@ static uint32_t in_units(uint64_t have, uint64_t total)
 
 static int status_send(struct sending *sending)
 {
-	uint32_t values[CHAIN_HOPS + 1];
-	size_t n = chain_relay_ancestors(sending->server, sending->successor->digest, values + 1);
+	uint32_t values[CHAIN_HOPS + 1], rate;
+	size_t n = chain_relay_ancestors(
+		sending->server, sending->successor->digest, values + 1, &rate);
+	bool second = sending->pace < sending->server->pace;
 
+	if (sending->server->capped)
+		rate = (uint32_t)(sending->pace >> 10) & INT32_MAX;
 	values[0] = in_units(source_have(sending->source), source_total(sending->source));
 	n = n < CHAIN_HOPS - 1 ? n + 1 : CHAIN_HOPS;
 	n = chain_status_write(values, n, sending->message + CHAIN_HEAD);
-	return message_send(sending, CHAIN_STATUS, sending->pace < sending->server->pace, n);
+	return message_send(sending, CHAIN_STATUS, rate << 1 | (second ? CHAIN_SECOND : 0), n);
 }
 
 /* What is due between two pieces. */
@@ -251,11 +256,41 @@ static void stream(struct sending *sending)
 	}
 }
 
+/* By its lowest number: the need is said by those. */
+static void first_add(struct sending *sending, uint32_t number)
+{
+	const struct chunk_index *index = source_index(sending->source);
+	size_t len;
+	const struct sha256 *digest = chunk_index_digest(index, number, &len);
+
+	if (digest)
+		sending->first[sending->n_first++] = chunk_index_find(index, digest);
+}
+
+/* A VM cannot start without kernel and initrd, whose numbers follow the disk's; then comes what its
+ * boot reads. */
+static void order_make(struct sending *sending, bool of_store)
+{
+	const struct chunk_index *index = source_index(sending->source);
+	size_t count = chunk_index_count(index), disk = chunk_index_disk(index);
+	struct trace trace = {0};
+
+	if (of_store)
+		trace_of_store(sending->server->store, sending->successor->digest, count, &trace);
+	sending->first = xcalloc(count - disk + trace.n + 1, sizeof(*sending->first));
+	for (size_t i = disk; i < count; i++)
+		first_add(sending, (uint32_t)i);
+	vec_each (uint32_t, number, &trace)
+		first_add(sending, *number);
+	vec_done(&trace);
+}
+
 /* What is held, or what the store has. */
 static int source_find(struct sending *sending)
 {
 	const struct chain_server *server = sending->server;
 	const char *digest = sending->successor->digest;
+	bool of_store = false;
 	int r = -ENOENT;
 
 	if (server->held)
@@ -266,10 +301,11 @@ static int source_find(struct sending *sending)
 		r = -ENOENT;
 	}
 	if (r < 0 && server->store) {
+		of_store = true;
 		r = source_open_store(server->store, digest, &sending->source, NULL);
-		if (r == 0 && server->trace)
-			sending->n_first = server->trace(digest, &sending->first, server->arg);
 	}
+	if (r == 0)
+		order_make(sending, of_store);
 	return r;
 }
 

@@ -5,7 +5,9 @@
  * here first, because that is slow or lies, and says so; then the newcomer has the rest of the
  * chain behind it and the old one nobody, so the old one gets a quarter of the port until the other
  * is done. Four at most: whoever comes fifth is told so and asks elsewhere, for a port that is cut
- * in many parts serves nobody.
+ * in many parts serves nobody. Under a cap (the root's: its port is everybody's) all of them share
+ * one rate, of whatever image; the status says how much there is, for one that is given little is
+ * not slow.
  *
  * Nobody is asked who he is: images are no secret in a lab, and what is sent is checked by whom it
  * reaches. What is in the folder or the store and named by a digest is served, nothing else; no
@@ -71,8 +73,8 @@ int chain_relay_open(struct chain_server *server, const char *digest, struct cha
 	return relay ? 0 : -EBUSY;
 }
 
-void chain_relay_tell(
-	struct chain_server *server, const char *digest, const uint32_t *ancestors, size_t n)
+void chain_relay_tell(struct chain_server *server, const char *digest, const uint32_t *ancestors,
+	size_t n, uint32_t whole_rate)
 {
 	struct chain_relay **slot;
 
@@ -80,6 +82,7 @@ void chain_relay_tell(
 	slot = relay_slot(server, digest);
 	if (slot) {
 		(*slot)->n_ancestors = n;
+		(*slot)->whole_rate = whole_rate;
 		memcpy((*slot)->ancestors, ancestors, n * sizeof(*ancestors));
 	}
 	pthread_mutex_unlock(&server->lock);
@@ -114,16 +117,18 @@ struct chain_log *chain_relay_log(struct chain_server *server, const char *diges
 	return log;
 }
 
-size_t chain_relay_ancestors(
-	struct chain_server *server, const char *digest, uint32_t ret_ancestors[CHAIN_HOPS])
+size_t chain_relay_ancestors(struct chain_server *server, const char *digest,
+	uint32_t ret_ancestors[CHAIN_HOPS], uint32_t *ret_whole_rate)
 {
 	struct chain_relay **slot;
 	size_t n = 0;
 
+	*ret_whole_rate = 0;
 	pthread_mutex_lock(&server->lock);
 	slot = relay_slot(server, digest);
 	if (slot) {
 		n = (*slot)->n_ancestors;
+		*ret_whole_rate = (*slot)->whole_rate;
 		memcpy(ret_ancestors, (*slot)->ancestors, n * sizeof(*ret_ancestors));
 	}
 	pthread_mutex_unlock(&server->lock);
@@ -134,7 +139,8 @@ size_t chain_relay_ancestors(
 
 static bool serves(const struct chain_successor *successor, const char *digest)
 {
-	return successor->used && !successor->done && strcmp(successor->digest, digest) == 0;
+	return successor->used && !successor->done && successor->digest[0] &&
+	       (!digest || strcmp(successor->digest, digest) == 0);
 }
 
 static bool was_left(const struct chain_server *server, const struct chain_successor *one)
@@ -148,14 +154,20 @@ static bool was_left(const struct chain_server *server, const struct chain_succe
 
 void chain_serve_share(struct chain_server *server, const char *digest)
 {
+	unsigned parts[CHAIN_SUCCESSORS] = {0}, all = 0;
+
 	pthread_mutex_lock(&server->lock);
 	for (size_t i = 0; i < CHAIN_SUCCESSORS; i++) {
-		struct chain_successor *each = &server->successors[i];
+		const struct chain_successor *each = &server->successors[i];
 
-		if (serves(each, digest))
-			atomic_store(&each->pace,
-				was_left(server, each) ? server->pace / LEFT_SHARE : server->pace);
+		if (serves(each, server->capped ? NULL : digest))
+			parts[i] = was_left(server, each) ? 1 : LEFT_SHARE;
+		all += parts[i];
 	}
+	for (size_t i = 0; i < CHAIN_SUCCESSORS; i++)
+		if (parts[i])
+			atomic_store(&server->successors[i].pace,
+				server->pace * parts[i] / (server->capped ? all : LEFT_SHARE));
 	pthread_mutex_unlock(&server->lock);
 }
 
@@ -249,11 +261,12 @@ int chain_server_start(
 	if (r < 0)
 		return r;
 	bits = config->port_bits ? config->port_bits : chain_tcp_link_bits(config->address);
+	if (config->rate && (!bits || config->rate < bits))
+		bits = config->rate;
 	server = xnew(struct chain_server);
 	server->held = xstrdup(config->held);
 	server->store = xstrdup(config->store);
-	server->trace = config->trace;
-	server->arg = config->arg;
+	server->capped = config->rate != 0;
 	server->pace = chain_tcp_payload_rate(bits);
 	server->listener = fd;
 	server->refs = 1;

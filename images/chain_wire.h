@@ -33,13 +33,16 @@ enum chain_kind {
 	CHAIN_ABORT = 2,  /* the chunk that is open will not be finished */
 	CHAIN_BAD = 3,	  /* chunk `number`, sent before, was wrong as it came to me */
 	CHAIN_STATUS = 4, /* u32 each: 16 KiB that I have, that my source has, ... up to the root;
-			     number 1: another successor comes first now, else 0 */
+			     number: see below */
 	CHAIN_END = 5,	  /* I have nothing more for you */
 	CHAIN_FIRST = 0x10,
 	CHAIN_LAST = 0x20, /* flags of CHAIN_DATA */
 };
 #define CHAIN_WHOLE UINT32_MAX /* in a status: has all */
 #define CHAIN_UNIT (16 << 10)  /* bytes a status counts in */
+/* The number of a status: bit 0, another successor comes first now. The bits above: KiB/s that who
+ * has everything gives at most, who may be me or my source; 0: not known. */
+#define CHAIN_SECOND 1u
 
 struct chain_hello {
 	struct sha256 digest;
@@ -62,7 +65,7 @@ struct chain_events {
 	int (*add)(const void *bytes, size_t len, void *arg);
 	int (*end)(bool whole, void *arg);
 	void (*bad)(uint32_t number, void *arg);
-	void (*status)(const uint32_t *values, size_t n, bool second, void *arg);
+	void (*status)(const uint32_t *values, size_t n, uint32_t number, void *arg);
 	void (*over)(void *arg);
 };
 

@@ -105,7 +105,8 @@ static void print_progress(const struct cast_progress *progress, void *arg)
 
 static int send_main(const struct cast_send *job, bool chain)
 {
-	const struct chain_serve root = {.port = CHAIN_PORT, .store = job->store};
+	const struct chain_serve root = {
+		.port = CHAIN_PORT, .store = job->store, .rate = job->rate};
 	struct chain_server *server = NULL;
 	auto_error struct error *err = NULL;
 	int r;

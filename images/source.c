@@ -31,7 +31,7 @@ struct chunk_index {
 	struct manifest_chunk *copy;
 	struct indexed *at;
 	uint32_t *sorted; /* numbers of the chunks that are not zero, by digest, then by number */
-	size_t count, n_sorted;
+	size_t count, n_disk, n_sorted;
 };
 
 static int by_content(const void *a, const void *b, void *arg)
@@ -67,6 +67,7 @@ struct chunk_index *chunk_index_new(const struct manifest *manifest)
 
 	for (int i = 0; i < PART_COUNT; i++)
 		index->count += manifest->parts[i].chunks.n;
+	index->n_disk = manifest->parts[PART_DISK].chunks.n;
 	index->copy = xcalloc(index->count + 1, sizeof(*index->copy));
 	index->at = xcalloc(index->count + 1, sizeof(*index->at));
 	index->sorted = xcalloc(index->count + 1, sizeof(*index->sorted));
@@ -97,6 +98,11 @@ void chunk_index_free(struct chunk_index *index)
 size_t chunk_index_count(const struct chunk_index *index)
 {
 	return index->count;
+}
+
+size_t chunk_index_disk(const struct chunk_index *index)
+{
+	return index->n_disk;
 }
 
 const struct sha256 *chunk_index_digest(

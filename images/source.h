@@ -17,6 +17,7 @@ struct chunk_index;
 struct chunk_index *chunk_index_new(const struct manifest *manifest);
 void chunk_index_free(struct chunk_index *index);
 size_t chunk_index_count(const struct chunk_index *index); /* chunks of all parts, zero ones too */
+size_t chunk_index_disk(const struct chunk_index *index);  /* of these, the disk's: the first */
 /* Its digest; NULL: it is all zeros, and never sent. *ret_len: its plain bytes. */
 const struct sha256 *chunk_index_digest(
 	const struct chunk_index *index, uint32_t number, size_t *ret_len);

@@ -10,6 +10,7 @@
  */
 #include "images/trace.h"
 
+#include "lib/file.h"
 #include "lib/str.h"
 
 /* The number on the line at `text`; *ret_len is the line's length without its newline. */
@@ -70,4 +71,14 @@ char *trace_write(const uint32_t *numbers, size_t n)
 	for (size_t i = 0; i < n && i < TRACE_MAX; i++)
 		buf_addf(&b, "%u\n", numbers[i]);
 	return buf_take(&b);
+}
+
+void trace_of_store(const char *store, const char *digest, size_t count, struct trace *ret_trace)
+{
+	auto_free char *path = xasprintf("%s/traces/%s", store, digest), *text = NULL;
+	size_t len;
+
+	*ret_trace = (struct trace){0};
+	if (file_read(path, TRACE_MAX_BYTES, &text, &len, NULL) == 0)
+		trace_read(text, len, count, ret_trace, NULL);
 }

@@ -51,9 +51,9 @@ static void bad(uint32_t number, void *arg)
 		abort();
 }
 
-static void status(const uint32_t *values, size_t n, bool second, void *arg)
+static void status(const uint32_t *values, size_t n, uint32_t number, void *arg)
 {
-	(void)second, (void)arg;
+	(void)number, (void)arg;
 	if (n > CHAIN_HOPS || (n > 0 && !values))
 		abort();
 }

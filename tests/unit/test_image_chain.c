@@ -29,7 +29,7 @@ struct heard {
 	unsigned begun, ended, aborted, bad, statuses, over;
 	uint32_t number, last_bad, values[CHAIN_HOPS];
 	size_t len, n_values;
-	bool second;
+	uint32_t about;
 	uint8_t bytes[CHUNK_PACKED_MAX];
 };
 
@@ -69,12 +69,12 @@ static void on_bad(uint32_t number, void *arg)
 	heard->last_bad = number;
 }
 
-static void on_status(const uint32_t *values, size_t n, bool second, void *arg)
+static void on_status(const uint32_t *values, size_t n, uint32_t number, void *arg)
 {
 	struct heard *heard = arg;
 
 	heard->statuses++;
-	heard->second = second;
+	heard->about = number;
 	heard->n_values = n;
 	memcpy(heard->values, values, n * sizeof(*values));
 }
@@ -118,7 +118,7 @@ static void hears_in_pieces_of_any_length(void **state)
 	chain_status_write(values, ARRAY_LEN(values), status);
 	stream.n = 0;
 	say(&stream, CHAIN_DATA | CHAIN_FIRST, 5, "one", 3);
-	say(&stream, CHAIN_STATUS, 1, status, sizeof(status));
+	say(&stream, CHAIN_STATUS, 12000 << 1 | CHAIN_SECOND, status, sizeof(status));
 	say(&stream, CHAIN_BAD, 9, NULL, 0);
 	say(&stream, CHAIN_DATA | CHAIN_LAST, 5, "two", 3);
 	say(&stream, CHAIN_DATA | CHAIN_FIRST, 6, "lost", 4);
@@ -140,7 +140,7 @@ static void hears_in_pieces_of_any_length(void **state)
 		assert_int_equal(heard.over, 1);
 		assert_int_equal(heard.last_bad, 9);
 		assert_int_equal(heard.n_values, 3);
-		assert_true(heard.second);
+		assert_int_equal(heard.about, 12000 << 1 | CHAIN_SECOND);
 		assert_int_equal(heard.values[1], CHAIN_WHOLE);
 		assert_memory_equal(heard.bytes, "again", 5);
 		assert_false(parser.open);
@@ -445,7 +445,7 @@ static int root_program(char **argv)
 {
 	struct chain_serve config = {.store = argv[2],
 		.port = (uint16_t)atoi(argv[3]),
-		.port_bits = strtoull(argv[4], NULL, 10)};
+		.rate = strtoull(argv[4], NULL, 10)};
 	auto_error struct error *err = NULL;
 	struct chain_server *server = NULL;
 	int r = chain_server_start(&config, &server, &err);
@@ -529,7 +529,7 @@ static void a_stopped_server_is_still_there(void **state)
 	assert_ptr_equal(chain_server_ref(server), server);
 	chain_server_stop(server);
 	assert_int_equal(chain_relay_open(server, digest, log), 0);
-	chain_relay_tell(server, digest, &(const uint32_t){1}, 1);
+	chain_relay_tell(server, digest, &(const uint32_t){1}, 1, 0);
 	chain_relay_close(server, digest);
 	chain_server_unref(server);
 	chain_log_unref(log);
