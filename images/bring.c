@@ -2,10 +2,12 @@
 /* Which way an image takes to a host.
  *
  * The cast comes first, because it costs the server's port one copy for the whole lab. It ends
- * early for four reasons, each with a better way for this host: it is too slow for the others (its
+ * early for five reasons, each with a better way for this host: it is too slow for the others (its
  * peers have the data and full-duplex ports to spare), it hears no multicast (a chain through all
- * such hosts costs one copy too), the cast is gone or knows nothing of this image, or what is sent
- * is wrong. In every case all that came stays in place, and fetch_image brings exactly what is
+ * such hosts costs one copy too), the cast is gone or knows nothing of this image, what is sent is
+ * wrong, or there is room for a part of the image only. (Cast and chain end when nothing is
+ * missing, and what makes room would be missing again; by HTTP comes what fits, and what somebody
+ * waits for.) In every case all that came stays in place, and fetch_image brings exactly what is
  * missing, from the peers that the sender named, then from those in the goal, then from the
  * controller.
  *
@@ -44,10 +46,23 @@ static bool cancelled(const struct bring *job)
 	return job->cancel && atomic_load(job->cancel);
 }
 
+/* What comes until the cast has ended makes room for itself. */
+static void limit(const struct bring *job)
+{
+	auto_held struct held *held = NULL;
+
+	if (held_open(job->dir, job->digest, &held, NULL) == 0)
+		held_set_limit(held, job->room);
+}
+
 static void on_cast(uint64_t have, uint64_t total, void *arg)
 {
 	struct bringing *all = arg;
 
+	if (all->job->room && all->job->room < total && !all->unfit) {
+		limit(all->job);
+		all->unfit = true;
+	}
 	if (!all->job->progress(have, total, all->job->arg))
 		all->unfit = true;
 	if (all->unfit || cancelled(all->job))
@@ -116,6 +131,7 @@ static int by_http(struct bringing *all, bool start_only, struct error **err)
 	struct fetch fetch = {.base = job->base,
 		.digest = job->digest,
 		.dir = job->dir,
+		.room = job->room,
 		.start_only = start_only,
 		.cancel = job->cancel,
 		.progress = on_rest,
@@ -145,6 +161,9 @@ static int by_chain(struct bringing *all)
 
 	if (r == 0)
 		r = held_open(job->dir, job->digest, &held, &err);
+	if (r == 0 && held_limit(held) && held_limit(held) < held_total(held))
+		r = error_make(
+			&err, -EFBIG, "there is room for a part of the image only: no chain");
 	sources_add(&sources, &all->seen, "", CHAIN_PORT_OFFSET);
 	vec_push(&sources, xasprintf("%s:%d", ip4_format(job->cast, address), CHAIN_PORT));
 	if (r == 0)

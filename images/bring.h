@@ -16,6 +16,9 @@ struct bring {
 	const char *base;   /* "http://10.71.0.1:8080": the last resort, and the whole truth */
 	const char *const *peers; /* bases to ask before it */
 	size_t n_peers;
+	uint64_t
+		room;	 /* bytes of data that may be held of it; 0: no limit. An image that needs
+			    more comes by HTTP alone, which can tell what is full from what is whole */
 	struct ip4 cast; /* the cast's sender; host 0: there is no cast */
 	uint16_t cast_port;
 	const char *name;	    /* this PC's */
@@ -23,7 +26,7 @@ struct bring {
 	struct chain_server *chain; /* this host's; NULL: it takes no part in chains */
 	atomic_bool *cancel;
 	/* In the calling thread: `have` of `total` bytes of data. False: the cast is not the way
-	 * for this image (there is room for a part of it only). */
+	 * for this image. */
 	bool (*progress)(uint64_t have, uint64_t total, void *arg);
 	/* What a person should know: a way was left for another, and why. In any thread. NULL. */
 	void (*note)(const char *text, void *arg);

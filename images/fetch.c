@@ -216,7 +216,8 @@ static bool limited(const struct fetching *all)
 	return limit && limit < held_total(all->held);
 }
 
-/* Room for what nobody waits for. */
+/* Room for what of the disk nobody waits for. Kernel and initrd need none: what a cast brought of
+ * the disk makes room for them. */
 static bool has_room(const struct fetching *all)
 {
 	return !limited(all) || held_have(all->held) + CHUNK_SIZE <= held_limit(all->held);
@@ -237,10 +238,12 @@ static size_t chunk_wanted(struct fetching *all)
 /* The next in order. The first time round, what another is bringing is passed over. */
 static size_t chunk_in_order(struct fetching *all)
 {
-	size_t place, number;
+	size_t disk_end = held_number(all->held, PART_KERNEL, 0), place, number;
 
-	while (has_room(all) && (place = atomic_fetch_add(&all->next, 1)) < 2 * all->n_order) {
+	while ((place = atomic_fetch_add(&all->next, 1)) < 2 * all->n_order) {
 		number = all->order[place % all->n_order];
+		if (number < disk_end && !has_room(all))
+			break;
 		if (place < all->n_order && held_is_taken(all->held, number))
 			continue;
 		if (!held_has(all->held, number) && claim(all, number))
@@ -434,6 +437,9 @@ static int fetch_run(struct fetching *all, struct error **err)
 		return r;
 	all->n_chunks = held_count(all->held);
 	atomic_store(&all->urgent, all->n_chunks);
+	if (all->job->room && !fetch_is_complete(all->job->dir, all->job->digest))
+		held_set_limit(
+			all->held, all->job->room < held_total(all->held) ? all->job->room : 0);
 	r = copy_held(all, err);
 	if (r < 0)
 		return r;

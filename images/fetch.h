@@ -18,6 +18,9 @@ struct fetch {
 	const char *digest; /* of the manifest, 64 hex digits, from a trusted source (the goal) */
 	const char *dir;    /* where images are held; made when missing */
 	const struct httpc_trust *trust; /* NULL: plain HTTP */
+	uint64_t room;	      /* bytes of data that may be held of it: the image's limit from the
+				 moment at which its size is known (held_set_limit; none if it fits);
+				 0: its limit stays as it is */
 	bool start_only;      /* ends when a VM could start and read the rest as it comes: manifest,
 				 kernel and initrd */
 	unsigned connections; /* 0: 4. Each takes a thread and 1 MiB */

@@ -85,6 +85,16 @@ static void note_progress(uint64_t have, uint64_t total, void *arg)
 	struct hold_progress *progress = arg;
 	progress->have = have;
 	progress->total = total;
+	progress->limited = progress->room && progress->room < total;
+}
+
+/* All is here that may be; what was whole before stays so, whatever the room is now. */
+static void note_end(const char *image_dir, const char *digest, struct hold_progress *progress)
+{
+	bool whole = fetch_is_complete(image_dir, digest);
+	if (whole)
+		progress->have = atomic_load(&progress->total);
+	progress->limited = !whole;
 }
 
 enum { RESERVE_MIB = 512, ROOM_MIN_MIB = 256, LOOK_MS = 400 };
@@ -124,10 +134,6 @@ static int started(const char *image_dir, const char *digest, struct hold_progre
 		auto_free char *path = fetch_path(image_dir, digest, files[i]);
 		if (chmod(path, 0444) < 0 && errno != ENOENT)
 			return error_make(err, -errno, "%s: %s", path, strerror(errno));
-	}
-	if (!fetch_is_complete(image_dir, digest)) {
-		progress->limited = progress->room && progress->room < held_total(held);
-		held_set_limit(held, progress->limited ? progress->room : 0);
 	}
 	progress->startable = true;
 	if (progress->loop)
@@ -183,6 +189,7 @@ static int hold_bring(const char *image_dir, const char *url, const char *digest
 	job.digest = digest;
 	job.dir = image_dir;
 	job.base = url;
+	job.room = progress->room;
 	job.name = progress->pc;
 	job.serve_port = progress->serve_port;
 	job.chain = progress->chain;
@@ -197,8 +204,8 @@ static int hold_bring(const char *image_dir, const char *url, const char *digest
 	int r = bring_image(&job, err);
 	if (r == 0 && !progress->startable)
 		r = started(image_dir, digest, progress, err);
-	if (r == 0 && !progress->limited)
-		note_progress(progress->total, progress->total, progress);
+	if (r == 0)
+		note_end(image_dir, digest, progress);
 	return r;
 }
 
@@ -214,6 +221,7 @@ int hold_fetch(const char *image_dir, const char *url, const char *digest,
 		.base = url,
 		.digest = digest,
 		.dir = image_dir,
+		.room = progress->room,
 		.start_only = true,
 		.cancel = &progress->cancel,
 		.progress = note_progress,
@@ -224,15 +232,14 @@ int hold_fetch(const char *image_dir, const char *url, const char *digest,
 		job.peers = (const char *const *)progress->peers->at;
 		job.n_peers = progress->peers->n;
 	}
-	struct fetch_result result = {0};
-	int r = fetch_image(&job, &result, err);
+	int r = fetch_image(&job, NULL, err);
 	if (r == 0)
 		r = started(image_dir, digest, progress, err);
 	job.start_only = false;
 	if (r == 0)
-		r = fetch_image(&job, &result, err);
-	if (r == 0 && !progress->limited)
-		note_progress(result.total, result.total, progress);
+		r = fetch_image(&job, NULL, err);
+	if (r == 0)
+		note_end(image_dir, digest, progress);
 	return r;
 }
 

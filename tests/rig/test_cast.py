@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The cast between namespaces: a server and PCs behind one bridge, each port with a rate, frames lost by chance, PCs that
 come late, die, are slow or hear no multicast, and a stranger on the segment. Every disk that arrives is compared."""
+import contextlib
 import json
 import os
 import pathlib
@@ -181,26 +182,48 @@ def test_slow_port_goes_to_its_peers(lab, image, tmp_path):
     assert slow.wait_line(lambda line: "note" in line)["note"].endswith("it asks its peers")
 
 
+@contextlib.contextmanager
+def by_http(image):
+    """Manifests and chunks, as the controller gives them."""
+    web = subprocess.Popen(["ip", "netns", "exec", "castsrv", BUILD / "unit" / "test_image_serve", "store", image[0], "8080"],
+                           stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with web:
+        assert web.stdout.readline() == "ready\n"
+        yield
+        web.stdin.close()
+
+
 def test_deaf_pcs_make_a_chain(lab, image, tmp_path):
     """PCs that hear no multicast get the image all the same: along a chain that begins at the sender."""
 
     segment, sender, receive = lab(["pc-1", "pc-2"])
     for name in ("pc-1", "pc-2"):
         segment.deafen(name)
-    # manifests come by HTTP
-    code = (f"import http.server,functools;http.server.ThreadingHTTPServer(('{SERVER}',8080),functools.partial("
-            f"http.server.SimpleHTTPRequestHandler,directory={str(image[0])!r})).serve_forever()")
-    web = subprocess.Popen(["ip", "netns", "exec", "castsrv", "/usr/bin/python3", "-c", code], stderr=subprocess.DEVNULL)
-    try:
+    with by_http(image):
         programs = {name: receive(name) for name in ("pc-1", "pc-2")}
         for name, program in programs.items():
             whole(program, tmp_path / name, image)
             assert any("no multicast reaches" in line.get("note", "") for line in program.lines())
         lanes = {line["name"] for line in sender.lines() if line.get("event") == "peers"}
         assert lanes == {"pc-1", "pc-2"}
-    finally:
-        web.kill()
-        web.wait()
+
+
+def test_a_chain_is_no_way_for_a_part(lab, image, tmp_path):
+    """A chain ends when nothing is missing: with room for a part of the image it never would."""
+
+    segment, _, receive = lab(["pc-1"])
+    segment.deafen("pc-1")
+    folder, limit = tmp_path / "pc-1", 6 << 20
+    with by_http(image):
+        done = subprocess.run(["ip", "netns", "exec", "pc-1", BUILD / "unit" / "test_image_fetch", f"http://{SERVER}:8080",
+                               image[1], folder, "0"], check=False, capture_output=True, timeout=PATIENCE)
+        assert b"ECANCELED" in done.stdout, "the manifest only"
+        run(BUILD / "unit" / "test_image_held", folder, image[1], limit)
+        program = receive("pc-1")
+        program.wait_line(lambda line: "room for a part" in line.get("note", ""))
+        assert program.process.wait(PATIENCE) == 0, program.log.read_text()[-800:]
+    assert (folder / image[1] / "disk.raw").stat().st_blocks * 512 <= limit
+    assert not (folder / image[1] / "complete").exists()
 
 
 def udp(source: str, sport: int, target: str, dport: int, payload: bytes) -> bytes:

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 
 #include "images/chunk.h"
+#include "images/fetch.h"
 #include "images/reuse.h"
 #include "lib/file.h"
 #include "tests/unit/folder.h"
@@ -160,6 +161,36 @@ static void prepared_within_its_room(void **state)
 	held_close(new.held);
 }
 
+static void most_seen(uint64_t have, uint64_t total, void *arg)
+{
+	uint64_t *most = arg;
+
+	*most = total && have > *most ? have : *most;
+}
+
+/* Nobody listens on that port, so the fetch fails; what it did before is looked at. */
+static void a_fetch_knows_its_room_before_it_copies(void **state)
+{
+	struct image old = hold(*state, 1, "abcd", "abcd"), new = hold(*state, 2, "abcx", "");
+	uint64_t most = 0;
+	struct fetch job = {.base = "http://127.0.0.1:1",
+		.digest = new.digest,
+		.dir = *state,
+		.room = 2 * CHUNK_SIZE,
+		.progress = most_seen,
+		.arg = &most};
+
+	assert_int_not_equal(fetch_image(&job, NULL, NULL), 0);
+	assert_int_equal(held_limit(new.held), 2 * CHUNK_SIZE);
+	assert_int_equal(most, 0);
+	job.room = 4 * CHUNK_SIZE;
+	assert_int_not_equal(fetch_image(&job, NULL, NULL), 0);
+	assert_int_equal(held_limit(new.held), 0);
+	assert_int_equal(most, 3 * CHUNK_SIZE);
+	held_close(old.held);
+	held_close(new.held);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, folder_make, folder_remove)
@@ -169,6 +200,7 @@ int main(void)
 		TEST(damage_is_not_copied),
 		TEST(strange_files_and_nothing_to_give),
 		TEST(prepared_within_its_room),
+		TEST(a_fetch_knows_its_room_before_it_copies),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

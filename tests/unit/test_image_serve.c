@@ -24,7 +24,7 @@
 #include "lib/file.h"
 #include "lib/str.h"
 
-enum { CHUNKS = 5 };
+enum { CHUNKS = 5, KERNEL = 5000 };
 
 struct world {
 	char *dir, *store, *host, *other;
@@ -33,7 +33,19 @@ struct world {
 	struct serve *from_store, *from_host;
 };
 
-/* Five chunks: two of the same content, one of zeros. */
+static struct sha256 chunk_put(
+	struct chunkstore *store, struct chunk_coder *coder, const void *bytes, size_t n)
+{
+	struct sha256 digest = sha256_of(bytes, n);
+	const void *packed;
+	size_t len;
+
+	assert_int_equal(chunk_pack(coder, bytes, n, &packed, &len, NULL), 0);
+	assert_int_equal(chunkstore_put(store, &digest, packed, len, NULL), 0);
+	return digest;
+}
+
+/* Five chunks: two of the same content, one of zeros. A small kernel. */
 static void image_make(struct world *w)
 {
 	static unsigned char bytes[CHUNK_SIZE];
@@ -46,17 +58,17 @@ static void image_make(struct world *w)
 	m.parts[PART_DISK] = (struct manifest_part){.present = true, .size = CHUNKS * CHUNK_SIZE};
 	for (unsigned i = 0; i < CHUNKS; i++) {
 		struct manifest_chunk *chunk = vec_add(&m.parts[PART_DISK].chunks);
-		const void *packed;
-		size_t len;
 
 		chunk->zero = i == 2;
 		if (chunk->zero)
 			continue;
 		memset(bytes, i == 4 ? 1 : (int)i + 1, sizeof(bytes)); /* 4 is 0 again */
-		chunk->digest = w->chunk = sha256_of(bytes, sizeof(bytes));
-		assert_int_equal(chunk_pack(coder, bytes, sizeof(bytes), &packed, &len, NULL), 0);
-		assert_int_equal(chunkstore_put(store, &chunk->digest, packed, len, NULL), 0);
+		chunk->digest = w->chunk = chunk_put(store, coder, bytes, sizeof(bytes));
 	}
+	m.parts[PART_KERNEL] = (struct manifest_part){.present = true, .size = KERNEL};
+	vec_push(&m.parts[PART_KERNEL].chunks,
+		((struct manifest_chunk){.digest = sha256_of(bytes, KERNEL)}));
+	chunk_put(store, coder, bytes, KERNEL);
 	assert_int_equal(chunkstore_put_manifest(store, &m, &digest, NULL), 0);
 	sha256_format(&digest, w->digest);
 }
@@ -240,6 +252,67 @@ static void what_another_boot_left_is_not_opened(void **state)
 	assert_false(held_is_checked(w->host, "../../etc"));
 }
 
+static void most_seen(uint64_t have, uint64_t total, void *arg)
+{
+	uint64_t *most = arg;
+
+	*most = total && have > *most ? have : *most;
+}
+
+/* A cast has filled the room with the disk before it was known that there is so little. */
+static void fill_by_cast(const struct world *w, uint64_t room)
+{
+	static unsigned char bytes[CHUNK_SIZE];
+	auto_free char *path = NULL, *text = NULL;
+	auto_held struct held *held = NULL;
+	struct sha256 digest;
+	size_t len;
+
+	sha256_parse(w->digest, &digest);
+	path = chunkstore_manifest_path(w->store, &digest);
+	assert_int_equal(file_read(path, MANIFEST_MAX_BYTES, &text, &len, NULL), 0);
+	assert_int_equal(held_create(w->host, w->digest, text, len, &held, NULL), 0);
+	held_set_limit(held, room);
+	for (unsigned i = 0; i < 2; i++) {
+		memset(bytes, (int)i + 1, sizeof(bytes));
+		assert_int_equal(held_put(held, i, bytes, NULL), 0);
+	}
+}
+
+static void kernel_and_what_fits_come(void **state)
+{
+	struct world *w = *state;
+	enum { ROOM = 2 * CHUNK_SIZE };
+	auto_free char *base = xasprintf("http://127.0.0.1:%u", serve_port(w->from_store));
+	uint64_t most = 0;
+	struct fetch job = {.base = base,
+		.digest = w->digest,
+		.dir = w->host,
+		.room = ROOM,
+		.connections = 1,
+		.progress = most_seen,
+		.arg = &most};
+	auto_held struct held *held = NULL;
+
+	fill_by_cast(w, ROOM);
+	for (int round = 0; round < 2; round++) {
+		job.start_only = round == 0;
+		assert_int_equal(fetch_image(&job, NULL, NULL), 0);
+		assert_int_equal(held_open(w->host, w->digest, &held, NULL), 0);
+		assert_true(held_has_part(held, PART_KERNEL));
+		assert_int_equal(held_limit(held), ROOM);
+		held_close(TAKE_PTR(held));
+	}
+	assert_false(fetch_is_complete(w->host, w->digest));
+	assert_in_range(most, CHUNK_SIZE + KERNEL, ROOM);
+	job.room = 100 * CHUNK_SIZE;
+	assert_int_equal(fetch_image(&job, NULL, NULL), 0);
+	assert_true(fetch_is_complete(w->host, w->digest));
+	job.room = ROOM;
+	assert_int_equal(fetch_image(&job, NULL, NULL), 0);
+	assert_true(fetch_is_complete(w->host, w->digest)); /* what is whole stays so */
+}
+
 static void nothing_else_comes_out(void **state)
 {
 	struct world *w = *state;
@@ -320,6 +393,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(what_was_removed_is_closed, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			what_another_boot_left_is_not_opened, setup, teardown),
+		cmocka_unit_test_setup_teardown(kernel_and_what_fits_come, setup, teardown),
 		cmocka_unit_test_setup_teardown(nothing_else_comes_out, setup, teardown),
 		cmocka_unit_test_setup_teardown(only_get_and_no_body, setup, teardown),
 	};
