@@ -114,7 +114,7 @@ class Lab:
             str(school.bin / "nightclass-netd"), "-c", str(self.dir / "netd.conf")), self.dir / "netd.log", school.env)
         self.controller = Daemon(f"{name}: nightclassd", self.ns.argv(
             "setpriv", f"--reuid={DAEMON_UID}", f"--regid={DAEMON_UID}", "--clear-groups", "--no-new-privs",
-            "--inh-caps=-all", "--bounding-set=-all",
+            "--inh-caps=-all", "--bounding-set=-all,+net_raw",  # as in nightclassd.service: else ping(8) does not start
             str(school.bin / "nightclassd"), "-c", str(self.dir / "nightclass.conf")), self.dir / "nightclassd.log",
             school.env, cwd=self.dir)
 

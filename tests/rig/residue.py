@@ -7,7 +7,7 @@ import re
 
 
 def snapshot(lab) -> dict[str, list[str]]:
-    """Addresses, routes, rules, links, nft rules, sysctls of the lab server, as sorted lines."""
+    """Addresses, routes, rules, links, nft rules, sysctls, files of the lab server, as sorted lines."""
     ns = lab.ns
     nft = ns.run("nft", "-s", "list", "ruleset").stdout
     return {
@@ -20,7 +20,20 @@ def snapshot(lab) -> dict[str, list[str]]:
         "nft": [line for line in nft.splitlines() if line.strip()],
         "forwarding": [ns.run("sysctl", "-n", "net.ipv4.ip_forward").stdout.strip()],
         "processes": sorted(processes(lab)),
+        "files": files(lab),
     }
+
+
+# What outlives a night on purpose: what runs wrote, programs that came whole (for a week), the peers' CAs (and the
+# moment in which one is written).
+STAYS = re.compile(r"runs/\d+/output|incoming/[0-9a-f]{64}|peers/[a-z0-9-]+\.pem(\.\w{6})?")
+
+
+def files(lab) -> list[str]:
+    """What the controller keeps for runs, uploads and calls: keys of the night, pieces, files half-written."""
+    found = (path.relative_to(lab.state).as_posix() for folder in ("runs", "incoming", "peers")
+             for path in (lab.state / folder).rglob("*") if not path.is_dir())
+    return sorted(name for name in found if not STAYS.fullmatch(name))
 
 
 def processes(lab) -> list[str]:

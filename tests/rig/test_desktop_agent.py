@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`desktop_probe = agent`: a PC is back when the agent on its own desktop says so, and not before."""
+"""How a PC is known to be back when no port is asked: by the agent on its own desktop, or by ping."""
+import re
+
 from tests.rig import NamespacePC, School
 from tests.rig.lab import ROOT
 from tests.rig.wait import until
@@ -30,3 +32,23 @@ def test_a_desktop_is_back_when_its_agent_says_so(tmp_path):
 
         assert day(pcs[1]).returncode == 0
         until(lambda: lab.show("night", "list")[-1]["state"] == "done", 30, "night done")
+
+
+def test_a_desktop_is_back_when_it_answers_pings(tmp_path):
+    """`desktop_probe = ping`, the default. The controller has no privilege: the setting that is installed is enough."""
+    shipped = re.search(r"^net\.ipv4\.ping_group_range = (.*)$", (ROOT / "debian/nightclass.sysctl").read_text(), re.M)
+    with School(tmp_path / "logs") as school:
+        lab = school.lab("north", probe="ping")
+        lab.ns.run("sysctl", "-qw", f"net.ipv4.ping_group_range={shipped.group(1)}")
+        pcs = [NamespacePC(lab, "pc1"), NamespacePC(lab, "pc2")]
+        lab.cli("night", "start", "--for", "8h", "--no-wait")
+        lab.wait_pcs("host", 120)
+        pcs[1].ns.run("sysctl", "-qw", "net.ipv4.icmp_echo_ignore_all=1")
+        lab.cli("night", "end", "--no-wait")
+        until(lambda: lab.pc_state("pc1") == "desktop", 120, "pc1 is back")
+        assert "desktop: ready" in pcs[0].console_text() and lab.api("GET", "/pcs/pc1")["desktop_at"]
+        until(lambda: "desktop: ready" in pcs[1].console_text(), 60, "pc2: desktop")
+        assert lab.pc_state("pc2") == "returning"
+        pcs[1].ns.run("sysctl", "-qw", "net.ipv4.icmp_echo_ignore_all=0")
+        until(lambda: lab.show("night", "list")[-1]["state"] == "done", 60, "night done")
+        assert lab.pc_state("pc2") == "desktop"

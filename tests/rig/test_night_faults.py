@@ -7,6 +7,7 @@ import pytest
 from tests.rig import NamespacePC, School, residue
 from tests.rig.lab import IMAGES
 from tests.rig.wait import until
+from tests.rig.wire import Namespace
 
 pytestmark = pytest.mark.skipif(not (IMAGES / "mpi-lean" / "disk.raw").exists(), reason="no default image: make images")
 
@@ -115,6 +116,7 @@ def test_controller_killed_while_a_program_runs(school, tmp_path):
     with subprocess.Popen(lab.cli_argv(*words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True, env=school.env) as cli:
         assert cli.stdout.readline() == "started\n"
+        assert "runs/1/key" in residue.files(lab)
         restart(lab)
         out, err = cli.communicate(timeout=120)
     assert cli.returncode == 1, (cli.returncode, out, err)
@@ -124,6 +126,13 @@ def test_controller_killed_while_a_program_runs(school, tmp_path):
     until(lambda: "ssh" not in residue.processes(lab), 30, "the session of the run is ended")
 
     assert lab.cli(*words).stdout == "again\n"
+
+    # A program's own exit code is the run's and the command's.
+    program.write_text("#!/bin/sh\necho no\nexit 42\n", encoding="ascii")
+    done = lab.cli(*words, check=False)
+    assert done.returncode == 42 and "no\n" in done.stdout, done
+    run = lab.show("run", "list")[0]
+    assert (run["state"], run["exit_code"]) == ("done", 42), run
     end(lab)
 
 
@@ -148,6 +157,22 @@ def test_controller_dead_all_night(school):
         for pc in lab.pcs:
             until(lambda pc=pc: "desktop: ready" in pc.console_text(), 120, f"{lab.name}/{pc.name}: desktop")
         nothing_left(lab)
+
+
+def test_a_stations_address_is_not_taken_from_it(school):
+    """Somebody's machine has the address of a PC that is off: that PC is not woken and named, the others come."""
+    lab = school.lab("north")
+    taken, free = NamespacePC(lab, "pc1"), NamespacePC(lab, "pc2")
+    taken.ns.ip("addr", "del", f"{taken.address}/24", "dev", "br0")
+    station = Namespace(f"{lab.ns.name}-station")
+    station.cable("eth0", lab.ns, "station", bridge="lan", mac="52:54:00:99:00:01")
+    station.ip("addr", "add", f"{taken.address}/24", "dev", "eth0")
+    begin(lab)
+    lab.wait_pcs("host", 120, names=[free.name])
+    row = lab.api("GET", "/pcs/pc1")
+    assert row["state"] == "exception" and "52:54:00:99:00:01" in row["reason"] and not taken.running()
+    assert [(e["subject"], e["text"]) for e in lab.show("event", "list") if e["kind"] == "pc.conflict"] == \
+        [("pc/pc1", row["reason"])]
 
 
 def test_pc_unplugged_in_mid_deployment(school):
