@@ -119,6 +119,7 @@ void controller_done(struct controller *controller)
 	controller->http = NULL;
 	importer_free(controller->importer);
 	checks_stop(controller->checks);
+	uploads_stop(controller->uploads);
 	if (controller->loop)
 		loop_free(controller->loop);
 	checks_free(controller->checks);

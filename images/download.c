@@ -30,6 +30,7 @@
 #include "lib/file.h"
 #include "lib/httpc.h"
 #include "lib/json.h"
+#include "lib/space.h"
 #include "lib/str.h"
 
 enum {
@@ -258,6 +259,8 @@ static int on_body(const void *bytes, size_t len, void *arg)
 		return -ETIME;
 	if (run->have > run->download->max || len > run->download->max - run->have)
 		return -EFBIG;
+	if (space_check(run->fd, len, NULL) < 0)
+		return -ENOSPC;
 	while (len > 0) {
 		ssize_t n = pwrite(run->fd, from, len, (off_t)run->have);
 
@@ -363,6 +366,8 @@ static int try_once(struct run *run, struct error **err)
 	}
 	if (r == -EFBIG)
 		return too_large(run, err);
+	if (r == -ENOSPC) /* in the words of the one who knows; so much never fits */
+		return space_check(run->fd, UINT64_MAX, err);
 	if (r == -ETIME || (r < 0 && clock_real_ms() >= run->deadline_ms))
 		return error_make(
 			err, -ETIME, "it took longer than %lld s", (long long)run->download->max_s);

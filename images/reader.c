@@ -27,6 +27,7 @@
 #include "images/reader_message.h"
 #include "images/seal.h"
 #include "lib/log.h"
+#include "lib/space.h"
 #include "lib/str.h"
 
 enum {
@@ -283,6 +284,12 @@ int reader_run(struct reader *reader, enum image_format format, const int files[
 
 	while (r == 0) {
 		r = reply_receive(reader, &reply, err);
+		if (r < 0)
+			break;
+		/* It cannot ask itself, and the raw disk may be many times the file. */
+		if (reply.kind == READER_FAILED && reply.code != -ENOSPC)
+			return failed(&reply, err);
+		r = space_check(files[READER_SCRATCH_A], 0, err);
 		if (r < 0)
 			break;
 		if (reply.kind == READER_FAILED)

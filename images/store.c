@@ -27,6 +27,7 @@
 #include "images/chunk.h"
 #include "images/store_sweep.h"
 #include "lib/file.h"
+#include "lib/space.h"
 
 struct chunkstore {
 	char *dir;
@@ -175,6 +176,9 @@ int chunkstore_put(struct chunkstore *store, const struct sha256 *digest, const 
 
 	if (access(path, F_OK) == 0)
 		return 0;
+	r = space_check(store->lock, packed_len, err);
+	if (r < 0)
+		return r;
 	r = temp_write(temp, packed, packed_len, false);
 	if (r == 0)
 		r = link_new(temp, path);

@@ -5,26 +5,29 @@
  * the same piece again changes nothing, a gap is refused. With the last byte a worker flushes and
  * hashes the file, and only a file that is what its name says becomes SHA, by rename; a wrong one
  * is dropped. So "complete" is never said of bytes that a power cut could take, and what stands in
- * incoming/ under a digest can be trusted.
+ * incoming/ under a digest can be trusted. One file is hashed at a time: more would take the
+ * workers from everybody else.
  *
  * What is nothing but zeros need not be sent: zero=N instead of bytes lets the part grow by a hole.
  * A hole costs its sender nothing and us the hashing, so files with holes have a limit of their
  * own.
  *
  * The length is kept beside the part, so that one who comes back knows what is missing after a
- * restart too. */
+ * restart too. What every user may send is bounded by the disk's reserve (lib/space.c) and by how
+ * many parts a token may have (incoming.c). */
 #include "controller/api/uploads.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include "controller/api/http.h"
+#include "controller/api/incoming.h"
 #include "controller/api/route.h"
 #include "lib/clock.h"
 #include "lib/file.h"
 #include "lib/hash.h"
+#include "lib/space.h"
 
-enum { PIECE_MAX = 8 << 20, VERIFY_MS = 60000, KEEP_S = 7 * 86400 };
+enum { PIECE_MAX = 8 << 20, VERIFY_MS = 60000, SWEEP_MS = 86400 * 1000 };
 #define UPLOAD_MAX ((uint64_t)256 << 30)
 #define HOLED_MAX ((uint64_t)32 << 30)
 
@@ -35,74 +38,85 @@ struct piece {
 	uint64_t n;
 };
 
+/* Of a file that has its last byte: hashed, or waiting for it. What came of it is kept until it was
+ * told, at most a day; of a good one the file under its name says enough. */
 struct verify {
 	struct uploads *uploads;
 	struct verify *next;
-	char *sha256, *part, *whole;
+	char *sha256, *folder, *part, *whole;
 	bool busy, wrong;
 	int result;
 };
 
 struct uploads {
 	struct controller *controller;
-	struct verify *verifies;
+	struct verify *verifies; /* oldest first; the first that is busy is being hashed */
+	struct loop_timer *sweep;
 };
 
-/* What nobody came back for in a week is dropped at the next start. */
-static void drop_old(struct controller *controller)
+static void verify_free(struct verify *v)
 {
-	auto_free char *dir = xasprintf("%s/incoming", controller->config.state_dir);
-	DIR *folder = opendir(dir);
-	struct dirent *entry;
-	struct stat st;
-	while (folder && (entry = readdir(folder))) {
-		if (fstatat(dirfd(folder), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-			S_ISREG(st.st_mode) && clock_wall() - st.st_mtime > KEEP_S)
-			unlinkat(dirfd(folder), entry->d_name, 0);
+	free(v->sha256);
+	free(v->folder);
+	free(v->part);
+	free(v->whole);
+	free(v);
+}
+
+/* Out of the list. */
+static void verify_forget(struct verify **place)
+{
+	struct verify *v = *place;
+	*place = v->next;
+	verify_free(v);
+}
+
+static void sweep(void *arg)
+{
+	struct uploads *uploads = arg;
+	struct verify **place = &uploads->verifies;
+	while (*place) {
+		if ((*place)->busy)
+			place = &(*place)->next;
+		else
+			verify_forget(place);
 	}
-	if (folder)
-		closedir(folder);
+	incoming_drop_old(uploads->controller);
+	loop_timer_at(uploads->sweep, clock_mono_ms() + SWEEP_MS);
 }
 
 struct uploads *uploads_new(struct controller *controller)
 {
 	struct uploads *uploads = xnew(struct uploads);
 	uploads->controller = controller;
-	drop_old(controller);
+	uploads->sweep = loop_timer_new(controller->loop, sweep, uploads);
+	sweep(uploads);
 	return uploads;
 }
 
-static void verify_free(struct verify *v)
+void uploads_stop(struct uploads *uploads)
 {
-	free(v->sha256);
-	free(v->part);
-	free(v->whole);
-	free(v);
+	if (!uploads)
+		return;
+	loop_timer_free(uploads->sweep);
+	uploads->sweep = NULL;
 }
 
 void uploads_free(struct uploads *uploads)
 {
 	if (!uploads)
 		return;
-	while (uploads->verifies) {
-		struct verify *v = uploads->verifies;
-		uploads->verifies = v->next;
-		verify_free(v);
-	}
+	while (uploads->verifies)
+		verify_forget(&uploads->verifies);
 	free(uploads);
-}
-
-static char *path_of(struct controller *controller, const char *sha256, const char *suffix)
-{
-	return xasprintf("%s/incoming/%s%s", controller->config.state_dir, sha256, suffix);
 }
 
 int upload_path(
 	struct controller *controller, const char *sha256, char **ret_path, struct error **err)
 {
-	auto_free char *path = sha256_hex_ok(sha256) ? path_of(controller, sha256, "") : NULL;
+	auto_free char *path = sha256_hex_ok(sha256) ? incoming_path(controller, sha256, "") : NULL;
 	if (!path || access(path, R_OK) != 0)
-		return error_make(err, -ENOENT,
+		return error_field(err, -ENOENT, "upload",
 			"there is no whole upload %s; PUT it to /api/v1/uploads/ first", sha256);
 	*ret_path = TAKE_PTR(path);
 	return 0;
@@ -110,8 +124,14 @@ int upload_path(
 
 void upload_remove(struct controller *controller, const char *sha256)
 {
-	auto_free char *path = path_of(controller, sha256, "");
+	auto_free char *path = incoming_path(controller, sha256, "");
 	unlink(path);
+}
+
+static int folder_sync(const char *folder)
+{
+	auto_close int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
 static void work(void *arg)
@@ -127,15 +147,9 @@ static void work(void *arg)
 		unlink(v->part);
 	} else if (rename(v->part, v->whole) < 0) {
 		v->result = -errno;
+	} else {
+		v->result = folder_sync(v->folder);
 	}
-}
-
-static void done(void *arg)
-{
-	struct verify *v = arg;
-	auto_free char *topic = xasprintf("upload/%s", v->sha256);
-	v->busy = false;
-	http_wake(v->uploads->controller->http, topic);
 }
 
 static struct verify **find(struct uploads *uploads, const char *sha256)
@@ -146,17 +160,48 @@ static struct verify **find(struct uploads *uploads, const char *sha256)
 	return v;
 }
 
+static void done(void *arg);
+
+/* The next that waits is hashed, unless we are about to end. */
+static void verify_next(struct uploads *uploads)
+{
+	struct verify *v = uploads->sweep ? uploads->verifies : NULL;
+	while (v && !v->busy)
+		v = v->next;
+	if (v)
+		loop_work(uploads->controller->loop, work, done, v);
+}
+
+static void done(void *arg)
+{
+	struct verify *v = arg;
+	struct uploads *uploads = v->uploads;
+	auto_free char *topic = xasprintf("upload/%s", v->sha256);
+	auto_free char *length = incoming_path(uploads->controller, v->sha256, ".length");
+	v->busy = false;
+	if (v->wrong || v->result >= 0)
+		unlink(length);
+	if (!v->wrong && v->result >= 0)
+		verify_forget(find(uploads, v->sha256));
+	http_wake(uploads->controller->http, topic);
+	verify_next(uploads);
+}
+
 static void verify_start(struct controller *controller, const char *sha256)
 {
-	struct verify *v = xnew(struct verify);
+	struct verify *v = xnew(struct verify), **place = &controller->uploads->verifies;
+	bool alone = true;
 	*v = (struct verify){.uploads = controller->uploads,
-		.next = controller->uploads->verifies,
 		.sha256 = xstrdup(sha256),
-		.part = path_of(controller, sha256, ".part"),
-		.whole = path_of(controller, sha256, ""),
+		.folder = incoming_path(controller, "", ""),
+		.part = incoming_path(controller, sha256, ".part"),
+		.whole = incoming_path(controller, sha256, ""),
 		.busy = true};
-	controller->uploads->verifies = v;
-	loop_work(controller->loop, work, done, v);
+	for (; *place; place = &(*place)->next)
+		alone &= !(*place)->busy;
+	*place = v;
+	if (alone)
+		verify_next(controller->uploads);
 }
 
 struct progress {
@@ -166,16 +211,16 @@ struct progress {
 
 static void look(struct controller *controller, const char *sha256, struct progress *ret_progress)
 {
-	auto_free char *whole = path_of(controller, sha256, ""),
-		       *part = path_of(controller, sha256, ".part");
-	auto_free char *length = path_of(controller, sha256, ".length"), *text = NULL;
+	auto_free char *whole = incoming_path(controller, sha256, ""),
+		       *part = incoming_path(controller, sha256, ".part");
 	struct progress progress = {0};
+	struct incoming_length length;
 	struct stat st;
 	if (stat(whole, &st) == 0) {
 		progress = (struct progress){(uint64_t)st.st_size, (uint64_t)st.st_size, true};
-	} else if (stat(part, &st) == 0 && file_read(length, 32, &text, NULL, NULL) == 0 &&
-		   uint_parse(text, 0, UPLOAD_MAX, &progress.length) == 0) {
-		progress.have = (uint64_t)st.st_size;
+	} else if (stat(part, &st) == 0 && incoming_length_read(controller, sha256, &length) == 0 &&
+		   length.length <= UPLOAD_MAX) {
+		progress = (struct progress){.have = (uint64_t)st.st_size, .length = length.length};
 	}
 	*ret_progress = progress;
 }
@@ -208,17 +253,18 @@ static int upload_get(
 }
 
 /* The length is written down with the first piece and stays. */
-static int keep_length(struct controller *controller, const char *sha256, uint64_t length,
+static int keep_length(const struct api_request *request, uint64_t length,
 	const struct progress *progress, struct error **err)
 {
-	if (progress->length == length)
+	const struct incoming_length kept = {length, request->who.token_id};
+	if (progress->length == length && length > 0)
 		return 0;
 	if (progress->have > 0)
 		return error_field(err, -EEXIST, "Upload-Length", "it was %llu before",
 			(unsigned long long)progress->length);
-	auto_free char *path = path_of(controller, sha256, ".length");
-	auto_free char *text = xasprintf("%llu", (unsigned long long)length);
-	return file_write(path, text, strlen(text), 0600, err);
+	int r = incoming_begin(request->controller, kept.token, err);
+	return r < 0 ? r
+		     : incoming_length_write(request->controller, request->params[0], &kept, err);
 }
 
 static int write_bytes(int fd, const struct piece *piece)
@@ -235,16 +281,19 @@ static int write_hole(int fd, const struct piece *piece, uint64_t have)
 	return end > have && ftruncate(fd, (off_t)end) < 0 ? -errno : 0;
 }
 
-static int write_piece(struct controller *controller, const char *sha256, const struct piece *piece,
+static int write_piece(const struct api_request *request, const struct piece *piece,
 	struct progress *progress, struct error **err)
 {
-	auto_free char *part = path_of(controller, sha256, ".part");
-	int r = keep_length(controller, sha256, piece->length, progress, err);
+	auto_free char *part = incoming_path(request->controller, request->params[0], ".part");
+	int r = keep_length(request, piece->length, progress, err);
 	if (r < 0)
 		return r;
 	auto_close int fd = open(part, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return error_make(err, -errno, "%s: %s", part, strerror(errno));
+	r = space_check(fd, piece->bytes ? piece->n : 0, err);
+	if (r < 0)
+		return r;
 	r = piece->bytes ? write_bytes(fd, piece) : write_hole(fd, piece, progress->have);
 	if (r < 0)
 		return error_make(err, r, "the piece cannot be written: %s", strerror(-r));
@@ -271,12 +320,8 @@ static int verified(const struct api_request *request, struct progress *progress
 	}
 	bool wrong = v && v->wrong;
 	int result = v ? v->result : 0;
-	if (v) {
-		auto_free char *length = path_of(request->controller, v->sha256, ".length");
-		unlink(length);
-		*place = v->next;
-		verify_free(v);
-	}
+	if (v)
+		verify_forget(place);
 	if (wrong)
 		return error_field(err, -EINVAL, "sha256",
 			"the bytes sent have another SHA-256; send them anew");
@@ -335,7 +380,7 @@ static int upload_put(
 		return error_field(err, -EEXIST, "offset",
 			"bytes from %llu on are missing before it",
 			(unsigned long long)progress.have);
-	r = write_piece(controller, sha256, &piece, &progress, err);
+	r = write_piece(request, &piece, &progress, err);
 	if (r < 0)
 		return r;
 	if (progress.have == piece.length) {

@@ -10,6 +10,7 @@
 struct uploads;
 
 struct uploads *uploads_new(struct controller *controller);
+void uploads_stop(struct uploads *uploads); /* before the loop goes; NULL is fine */
 void uploads_free(struct uploads *uploads); /* NULL is fine */
 /* The path of a whole and verified upload, or -ENOENT; caller frees. */
 int upload_path(

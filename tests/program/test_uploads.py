@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Files on their way in: pieces, resuming after a crash, wrong bytes; and images made of them."""
+import gzip
 import os
+import pathlib
 import stat
+import subprocess
 import threading
+import time
 
 import pytest
 
-from tests.program.conftest import BUILD, sha256, until
+from tests.program.conftest import BUILD, Controller, need_nightclassd, sha256, until
+from tests.rig import sandbox
+from tests.rig.web import Web
 
 MIB = 1 << 20
 
@@ -113,6 +119,112 @@ def test_several_at_once(controller):
     for thread in threads:
         thread.join(60)
     assert all(status(controller, data)["complete"] for data in files)
+
+
+def test_one_is_hashed_at_a_time(controller):
+    """Large holes cost their sender nothing; they shall not take all workers from others."""
+    names, gib = [f"{n:064x}" for n in range(3)], 1 << 30
+    incoming, answers = controller.state / "incoming", {}
+
+    def send(name):
+        answers[name] = controller("PUT", f"/uploads/{name}?offset=0&zero={gib}", raw=b"", headers={"Upload-Length": str(gib)},
+                                   timeout=120)
+
+    def parts_open() -> int:
+        links = [os.readlink(fd) for fd in pathlib.Path(f"/proc/{controller.process.pid}/fd").iterdir() if fd.is_symlink()]
+        return len({link for link in links if link.endswith(".part")})
+
+    threads = [threading.Thread(target=send, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    until(lambda: all((incoming / f"{n}.part").exists() or n in answers for n in names), 60, "all to be there")
+    controller.ok("GET", "/health", token=None)  # the loop has let go of what it wrote
+    seen = 0
+    while any(thread.is_alive() for thread in threads):
+        seen = max(seen, parts_open())
+        threads[-1].join(0.01)
+    assert seen == 1, f"{seen} at once"
+    assert [answers[name].json.get("field") for name in names] == ["sha256"] * 3, "and each had its answer"
+
+
+def test_a_token_has_so_many_parts(controller):
+    alice, bob = controller.make_token("alice", "user"), controller.make_token("bob", "user")
+
+    def begin(n: int, token: str):
+        return controller("PUT", f"/uploads/{n:064x}?offset=0", raw=b"x", headers={"Upload-Length": "9"}, token=token)
+
+    assert all(begin(n, alice).status == 200 for n in range(16))
+    refused = begin(16, alice)
+    assert refused.status == 409 and "under way" in refused.json["detail"], refused
+    assert begin(3, alice).status == 200 and begin(17, bob).status == 200
+    part = controller.state / "incoming" / f"{5:064x}.part"
+    os.utime(part, (time.time() - 7200,) * 2)
+    controller.kill_and_restart()
+    assert begin(16, alice).status == 200, "the one that was left longest makes room"
+    assert not part.exists() and not part.with_suffix(".length").exists()
+    assert begin(18, alice).status == 409
+
+
+def test_old_parts_go_while_the_daemon_runs(controller):
+    incoming, week = controller.state / "incoming", 8 * 86400
+    old, young = b"old" * 1000, b"young" * 1000
+    for data in (old, young):
+        assert put(controller, data, 0, data[:100]).status == 200
+        os.utime(incoming / f"{sha256(data)}.length", (time.time() - week,) * 2)
+    os.utime(incoming / f"{sha256(old)}.part", (time.time() - week,) * 2)
+    (incoming / ("cd" * 32)).write_bytes(b"whole")
+    os.utime(incoming / ("cd" * 32), (time.time() - week,) * 2)
+    controller.clock.write_text(f"{86400 + 60}\n")
+    until(lambda: len(list(incoming.iterdir())) == 2, 30, "the old to go")
+    assert status(controller, young) == {"have": 100, "length": len(young), "complete": False}
+    assert status(controller, old)["have"] == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A controller whose state is on a disk of 64 MiB."""
+    if not sandbox.inside():
+        pytest.skip("mounts a file system: needs the sandbox")
+    need_nightclassd()
+    state = tmp_path / "state"
+    state.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "small", state], check=True)
+    made = Controller(tmp_path, options="import_urls_allowed = 127.0.0.1")
+    yield made
+    assert made.stop() == 0, made.log()
+    subprocess.run(["umount", state], check=True)
+
+
+def free_mib(controller) -> float:
+    fs = os.statvfs(controller.state)
+    return fs.f_bavail * fs.f_frsize / MIB
+
+
+def test_a_user_cannot_fill_the_disk(small_disk):
+    data = os.urandom(80 * MIB)
+    for offset in range(0, len(data), 8 * MIB):
+        answer = put(small_disk, data, offset, data[offset:offset + 8 * MIB], timeout=60)
+        if answer.status != 200:
+            break
+    assert answer.status == 507 and "image gc" in answer.json["detail"], answer
+    assert free_mib(small_disk) > 64 / 20
+    small_disk.make_token("still", "user")  # the database goes on
+
+
+def test_neither_does_a_download_or_an_import(small_disk, tmp_path):
+    with Web(os.urandom(80 * MIB)) as web:
+        failed = ended(small_disk, small_disk("POST", "/images", {"name": "web", "url": web.url()}))
+    assert failed["state"] == "failed" and "disk is full" in failed["reason"], failed
+    assert not list((small_disk.state / "incoming").iterdir())
+    (tmp_path / "disk.raw").write_bytes(os.urandom(80 * MIB))
+    failed = ended(small_disk, small_disk("POST", "/images", {"name": "file", "path": str(tmp_path / "disk.raw")}))
+    assert failed["state"] == "failed" and "disk is full" in failed["reason"], failed
+    assert free_mib(small_disk) > 50, "what was cut is swept"
+    with gzip.open(tmp_path / "disk.gz", "wb", compresslevel=1) as packed:
+        for _ in range(8):
+            packed.write(os.urandom(MIB) + bytes(range(256)) * (9 * MIB // 256))
+    failed = ended(small_disk, small_disk("POST", "/images", {"name": "packed", "path": str(tmp_path / "disk.gz")}))
+    assert failed["state"] == "failed" and "disk is full" in failed["reason"], failed
 
 
 @pytest.fixture
