@@ -12,6 +12,7 @@
 
 #include <sys/socket.h>
 #include <sys/un.h>
+#include "boot/hostd/vm.h"
 #include "lib/clock.h"
 #include "lib/json.h"
 #include "lib/log.h"
@@ -158,7 +159,32 @@ void guestlink_free(struct guestlink *link)
 	free(link);
 }
 
-const char *guestlink_id(const struct guestlink *link)
+void guestlinks_follow(struct guestlinks *links, const struct vm_tracks *vms, struct loop *loop,
+	const char *vm_dir, guestlink_fn *fn, void *arg)
 {
-	return link->id;
+	for (size_t i = links->n; i-- > 0;) {
+		bool runs = false;
+		vec_each (const struct vm_track, track, vms)
+			runs |= track->domain && strcmp(track->id, links->at[i]->id) == 0;
+		if (runs)
+			continue;
+		guestlink_free(links->at[i]);
+		vec_remove(links, i);
+	}
+	vec_each (const struct vm_track, track, vms) {
+		bool linked = !track->domain;
+		vec_each (struct guestlink *, link, links)
+			linked |= strcmp((*link)->id, track->id) == 0;
+		if (linked)
+			continue;
+		auto_free char *path = vm_channel_path(vm_dir, track->id);
+		vec_push(links, guestlink_new(loop, track->id, path, fn, arg));
+	}
+}
+
+void guestlinks_done(struct guestlinks *links)
+{
+	vec_each (struct guestlink *, link, links)
+		guestlink_free(*link);
+	vec_done(links);
 }

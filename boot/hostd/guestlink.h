@@ -4,6 +4,7 @@
 #define HOSTD_GUESTLINK_H
 
 #include <stdbool.h>
+#include "boot/hostd/reconcile.h"
 #include "lib/loop.h"
 
 enum { GUEST_LINE_MAX = 1024 };
@@ -28,6 +29,11 @@ typedef void guestlink_fn(const char *id, const struct guest_line *line, void *a
 struct guestlink *guestlink_new(
 	struct loop *loop, const char *id, const char *path, guestlink_fn *fn, void *arg);
 void guestlink_free(struct guestlink *link);
-const char *guestlink_id(const struct guestlink *link);
+VEC_OF(guestlinks, struct guestlink *);
+
+/* A line to each VM that runs, none to the others. */
+void guestlinks_follow(struct guestlinks *links, const struct vm_tracks *vms, struct loop *loop,
+	const char *vm_dir, guestlink_fn *fn, void *arg);
+void guestlinks_done(struct guestlinks *links);
 
 #endif

@@ -34,8 +34,6 @@
 
 enum { REPORT_SOON_MS = 100 };
 
-VEC_OF(guestlinks, struct guestlink *);
-
 struct hostd {
 	struct loop *loop;
 	const struct hostd_options *options;
@@ -175,28 +173,6 @@ static void guest_spoke(const char *id, const struct guest_line *line, void *arg
 	if (vm && bases_first_ready(h->bases, vm->image))
 		trace_send(h->loop, &h->identity, h->place.image_dir, vm->image);
 	tell(h);
-}
-
-/* A line to each VM that runs, none to the others. */
-static void watch_guests(struct hostd *h)
-{
-	for (size_t i = h->guests.n; i-- > 0;) {
-		const struct vm_track *track =
-			vm_track_find(&h->seen, guestlink_id(h->guests.at[i]));
-		if (track && track->domain)
-			continue;
-		guestlink_free(h->guests.at[i]);
-		vec_remove(&h->guests, i);
-	}
-	vec_each (struct vm_track, track, &h->seen.vms) {
-		bool linked = !track->domain;
-		vec_each (struct guestlink *, link, &h->guests)
-			linked |= strcmp(guestlink_id(*link), track->id) == 0;
-		if (linked)
-			continue;
-		auto_free char *path = vm_channel_path(h->place.vm_dir, track->id);
-		vec_push(&h->guests, guestlink_new(h->loop, track->id, path, guest_spoke, h));
-	}
 }
 
 /* ---- what the hypervisor lists ---- */
@@ -361,7 +337,8 @@ static void rethink(struct hostd *h)
 		vec_each (struct step, step, &steps)
 			start_step(h, step);
 		steps_done(&steps);
-		watch_guests(h);
+		guestlinks_follow(
+			&h->guests, &h->seen.vms, h->loop, h->place.vm_dir, guest_spoke, h);
 	}
 	leave_ms = leave_on(h);
 	if (due_ms < 0 || (leave_ms >= 0 && leave_ms < due_ms))
@@ -566,9 +543,7 @@ void hostd_stop(struct hostd *h)
 	lister_stop(h->lister);
 	bases_stop(h->bases);
 	seen_call_off(&h->seen, NULL);
-	vec_each (struct guestlink *, link, &h->guests)
-		guestlink_free(*link);
-	vec_done(&h->guests);
+	guestlinks_done(&h->guests);
 }
 
 bool hostd_stuck(const struct hostd *h)
