@@ -10,6 +10,7 @@
  * Nothing here waits for an image, and no plan fails for the lack of one. */
 #include "controller/drive/preload.h"
 
+#include "controller/plan/place.h"
 #include "controller/plan/preload.h"
 #include "controller/store/cluster.h"
 #include "controller/store/image.h"
@@ -83,6 +84,14 @@ static uint64_t scratch_of(struct controller *controller, const char *pc)
 	return mib;
 }
 
+static uint64_t memory_beside(const struct pc *pc, const struct proto_goal *goal)
+{
+	uint64_t vms_mib = 0;
+	vec_each (struct proto_vm, vm, &goal->vms)
+		vms_mib += vm->memory_mib;
+	return place_free_memory(pc->facts.memory_mib, vms_mib, goal->vms.n);
+}
+
 static int needed_images(struct controller *controller, const struct proto_goal *goal,
 	struct images *ret_needed, struct error **err)
 {
@@ -103,9 +112,8 @@ int preload_goal(
 	int r = preload_wishes(controller, &wishes, err);
 	if (r >= 0)
 		r = needed_images(controller, goal, &needed, err);
-	size_t n = r < 0 ? 0
-			 : plan_preload(&wishes, &needed,
-				   preload_room(pc->facts.memory_mib, scratch_of(controller, pc->name)), picked);
+	uint64_t room = preload_room(pc->facts.memory_mib, memory_beside(pc, goal), scratch_of(controller, pc->name));
+	size_t n = r < 0 ? 0 : plan_preload(&wishes, &needed, room, picked);
 	for (size_t i = 0; i < n; i++)
 		vec_push(&goal->images, ((struct proto_image){.name = xstrdup(picked[i]->name),
 						.revision = picked[i]->revision,

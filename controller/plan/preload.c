@@ -4,8 +4,8 @@
  *
  * What "probably" means is the lab's word: names in the order of their importance, and "recent" for the image of
  * the newest cluster. A wish never displaces a need: images of the PC's VMs come first and are counted first, and
- * a PC without a scratch partition, whose images live in its memory, gives a quarter of that at most. What does
- * not fit is passed over, and a smaller one behind it may still fit.
+ * a PC without a scratch partition, whose images live in its memory, gives a quarter of that at most, and no more
+ * than its VMs leave. What does not fit is passed over, and a smaller one behind it may still fit.
  *
  * The controller knows an image's size as its guests see it and as the store packs it, not as a host holds it
  * (without zeros, not packed). Twice and a half is what zstd makes of system images, so four times the packed
@@ -14,9 +14,12 @@
 
 enum { PACKED_TIMES = 4, MEMORY_SHARE = 4, MIB = 1 << 20 };
 
-uint64_t preload_room(uint64_t memory_mib, uint64_t scratch_mib)
+uint64_t preload_room(uint64_t memory_mib, uint64_t free_mib, uint64_t scratch_mib)
 {
-	return (scratch_mib ? scratch_mib : memory_mib / MEMORY_SHARE) * MIB;
+	uint64_t share_mib = memory_mib / MEMORY_SHARE;
+	if (scratch_mib)
+		return scratch_mib * MIB;
+	return (share_mib < free_mib ? share_mib : free_mib) * MIB;
 }
 
 uint64_t preload_cost(const struct image *image)

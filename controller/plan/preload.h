@@ -7,8 +7,9 @@
 
 enum { PRELOAD_MAX = 8 }; /* images ahead on one PC */
 
-/* Room for images on one PC, in bytes: its scratch share, or without one (0) a quarter of its memory. */
-uint64_t preload_room(uint64_t memory_mib, uint64_t scratch_mib);
+/* Room for images on one PC, in bytes: its scratch share, or without one (0) a quarter of its memory, if its VMs leave
+ * that much free. */
+uint64_t preload_room(uint64_t memory_mib, uint64_t free_mib, uint64_t scratch_mib);
 /* What an image will take there: an upper estimate. */
 uint64_t preload_cost(const struct image *image);
 

@@ -61,8 +61,10 @@ static void test_rows(void **state)
 static void test_room(void **state)
 {
 	(void)state;
-	assert_int_equal(preload_room(4096, 0), 1024 * MIB);
-	assert_int_equal(preload_room(4096, 20000), 20000 * MIB);
+	assert_int_equal(preload_room(4096, 3584, 0), 1024 * MIB);
+	assert_int_equal(preload_room(4096, 300, 0), 300 * MIB);
+	assert_int_equal(preload_room(4096, 0, 0), 0);
+	assert_int_equal(preload_room(4096, 300, 20000), 20000 * MIB);
 }
 
 static void test_words(void **state)
