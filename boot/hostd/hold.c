@@ -83,9 +83,12 @@ static void note_peer(const char *text, void *arg)
 static void note_progress(uint64_t have, uint64_t total, void *arg)
 {
 	struct hold_progress *progress = arg;
+	bool news = total && !progress->total;
 	progress->have = have;
 	progress->total = total;
 	progress->limited = progress->room && progress->room < total;
+	if (news && progress->loop)
+		loop_post(progress->loop, progress->poke, progress->arg);
 }
 
 /* All is here that may be; what was whole before stays so, whatever the room is now. */
@@ -109,6 +112,22 @@ uint64_t hold_room(uint64_t memory_mib, const struct proto_goal *goal)
 	if (memory_mib == 0)
 		return 0; /* unknown */
 	return (left > ROOM_MIN_MIB ? left : ROOM_MIN_MIB) << 20;
+}
+
+uint64_t hold_share(
+	const struct host_seen *seen, const struct proto_goal *goal, const char *digest)
+{
+	const uint64_t least = (uint64_t)ROOM_MIN_MIB << 20;
+	uint64_t left = seen->memory;
+	if (left == 0)
+		return 0;
+	vec_each (struct image_track, track, &seen->images) {
+		bool counts = strcmp(track->digest, digest) != 0 &&
+			      goal_image_wanted(goal, track->digest);
+		uint64_t need = counts ? image_need(track, true) : 0;
+		left = left > need ? left - need : 0;
+	}
+	return left > least ? left : least;
 }
 
 struct hold_progress *hold_progress_new(uint64_t room, struct loop *loop, loop_fn *poke, void *arg)

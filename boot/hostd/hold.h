@@ -36,15 +36,20 @@ struct hold_progress {
 	uint16_t serve_port;   /* where this host serves peers; 0: nowhere */
 	struct chain_server *chain;  /* and passes on; NULL: it does not */
 	uint64_t room;	   /* bytes of data that may be held of it; 0: as many as it has */
-	struct loop *loop; /* `poke` is posted there when `startable` is set; NULL: never */
+	struct loop *loop; /* `poke` is posted there when the size is known and when `startable` is
+			      set; NULL: never */
 	loop_fn *poke;
 	void *arg;
 };
 struct hold_progress *hold_progress_new(
 	uint64_t room, struct loop *loop, loop_fn *poke, void *arg); /* freed by free() */
-/* The room for an image, in bytes, beside the VMs of the goal (NULL: none) on a host with
+/* The room for images, in bytes, beside the VMs of the goal (NULL: none) on a host with
  * `memory_mib`; 0 when that is 0. Pure. */
 uint64_t hold_room(uint64_t memory_mib, const struct proto_goal *goal);
+/* Of seen->memory, what the other images that the goal wants leave to this one, but a little in any
+ * case; 0 when seen->memory is 0. Pure. */
+uint64_t hold_share(
+	const struct host_seen *seen, const struct proto_goal *goal, const char *digest);
 
 /* Fetches the image from `url` ("http://10.71.0.1:8080"), going on where a former try ended. 0: it
  * is whole, or (`limited`) all is here that may be. Blocks; for worker threads. */

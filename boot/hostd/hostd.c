@@ -221,11 +221,11 @@ static void step_ended(const struct work_end *end, void *arg)
 
 static void something_due(void *arg);
 
-static struct hold_progress *new_progress(struct hostd *h)
+/* Without disk servers VMs need whole images, whatever room there is. */
+static struct hold_progress *new_progress(struct hostd *h, struct image_track *image)
 {
-	bool in_memory = h->bases && h->place.image_dir == h->options->image_dir;
-	uint64_t room = in_memory ? hold_room(h->facts.memory_mib, goal_of(h)) : 0;
-	struct hold_progress *progress = hold_progress_new(room, h->loop, something_due, h);
+	image->room = h->bases ? hold_share(&h->seen, goal_of(h), image->digest) : 0;
+	struct hold_progress *progress = hold_progress_new(image->room, h->loop, something_due, h);
 	progress->chain = sharing_chain(h->sharing);
 	progress->serve_port = h->options->peer_port;
 	return progress;
@@ -237,8 +237,8 @@ static void start_step(struct hostd *h, const struct step *step)
 	seen_step_begun(&h->seen, step, goal_of(h));
 	lister_changed(h->lister);
 	if (step->kind == STEP_FETCH_IMAGE) {
-		progress = new_progress(h);
-		image_track_find(&h->seen, step->subject)->progress = progress;
+		struct image_track *image = image_track_find(&h->seen, step->subject);
+		progress = image->progress = new_progress(h, image);
 	}
 	if (step->kind == STEP_DROP_IMAGE)
 		bases_drop(h->bases, step->subject);
@@ -331,6 +331,7 @@ static void rethink(struct hostd *h)
 		bases_follow(h->bases, h->place.image_dir,
 			goal_of(h) ? h->keep.goal.chunk_url : NULL, &h->seen.images);
 		seen_progress(&h->seen);
+		h->seen.memory = h->seen.room ? 0 : hold_room(h->facts.memory_mib, goal_of(h));
 		if (goal_of(h))
 			seen_call_off(&h->seen, goal_of(h));
 		reconcile(goal_of(h), leaving(h), &h->seen, clock_mono_ms(), &steps, &due_ms);
@@ -499,7 +500,10 @@ static int recall(struct hostd *h, struct error **err)
 		save(h);
 	}
 	r = vm_scan(h->place.vm_dir, &h->seen.vms, err);
-	return r < 0 ? r : hold_scan(h->place.image_dir, &h->seen.images, err);
+	if (r >= 0)
+		r = hold_scan(h->place.image_dir, &h->seen.images, err);
+	scratch_measure(h->place.image_dir, &h->seen.images);
+	return r;
 }
 
 int hostd_new(struct loop *loop, const struct hostd_options *options,

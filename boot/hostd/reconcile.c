@@ -10,7 +10,9 @@
  *   - a VM that does not start is tried VM_TRIES times, with growing pauses, then left as failed
  * until the goal changes its instance;
  *   - an image is dropped only when neither the goal nor a VM that is still here needs it; on a
- *     scratch partition only when its room is needed, and never while the host leaves.
+ *     scratch partition only when its room is needed, and never while the host leaves; in memory
+ *     not while a wanted one, perhaps another revision of it, may copy from it and there is room;
+ *   - in memory, the next image is fetched when it is known how large those on their way are.
  */
 #include "boot/hostd/reconcile.h"
 
@@ -142,6 +144,20 @@ static bool image_wanted(const struct round *r, const char *digest)
 	return !r->leaving && goal_image_wanted(r->goal, digest);
 }
 
+/* Is one on its way of which nobody knows how much memory it leaves to others? */
+static bool size_pending(const struct round *r)
+{
+	if (r->seen->room || !r->seen->memory)
+		return false;
+	vec_each (struct step, step, r->steps)
+		if (step->kind == STEP_FETCH_IMAGE)
+			return true;
+	vec_each (struct image_track, track, &r->seen->images)
+		if (track->progress && !track->total)
+			return true;
+	return false;
+}
+
 static void wanted_image(struct round *r, const char *digest)
 {
 	const struct image_track *track = image_track_find(r->seen, digest);
@@ -150,6 +166,8 @@ static void wanted_image(struct round *r, const char *digest)
 	vec_each (struct step, step, r->steps)
 		if (step->kind == STEP_FETCH_IMAGE && strcmp(step->subject, digest) == 0)
 			return;
+	if (size_pending(r))
+		return;
 	add(r, STEP_FETCH_IMAGE, digest);
 }
 
@@ -172,6 +190,12 @@ static uint64_t most(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
+uint64_t image_need(const struct image_track *track, bool wanted)
+{
+	uint64_t need = most(track->bytes, wanted ? track->total : track->have);
+	return track->room && track->room < need && !track->whole ? track->room : need;
+}
+
 /* Was a wanted longer ago than b? */
 static bool older(const struct image_track *a, const struct image_track *b)
 {
@@ -187,7 +211,7 @@ static void evict(struct round *r)
 	bool full = false;
 	vec_each (struct image_track, track, &r->seen->images) {
 		bool wanted = image_wanted(r, track->digest);
-		need += most(track->bytes, wanted ? track->total : track->have);
+		need += image_need(track, wanted);
 		full |= wanted && track->full;
 		if (track->busy && !wanted)
 			return; /* one is going already */
@@ -196,6 +220,33 @@ static void evict(struct round *r)
 	}
 	if (oldest && (need > r->seen->room || full))
 		add(r, STEP_DROP_IMAGE, oldest->digest);
+}
+
+/* Is there a wanted image that is neither here nor has failed? */
+static bool image_coming(const struct round *r, const char *digest)
+{
+	const struct image_track *track = image_track_find(r->seen, digest);
+	return !track || !(track->whole || track->limited || track->failures);
+}
+
+/* In memory, what is not wanted goes at once, unless what is wanted may copy from it first. */
+static void drop_unwanted(struct round *r)
+{
+	uint64_t need = 0;
+	bool coming = false;
+	if (!r->leaving) {
+		vec_each (struct proto_vm, vm, &r->goal->vms)
+			coming |= image_coming(r, vm->image);
+		vec_each (struct proto_image, image, &r->goal->images)
+			coming |= image_coming(r, image->digest);
+	}
+	vec_each (struct image_track, track, &r->seen->images)
+		need += image_need(track, image_wanted(r, track->digest));
+	if (coming && need <= r->seen->memory)
+		return;
+	vec_each (struct image_track, track, &r->seen->images)
+		if (!track->busy && !image_wanted(r, track->digest) && due(r, track->retry_at_ms))
+			add(r, STEP_DROP_IMAGE, track->digest);
 }
 
 static void images(struct round *r)
@@ -210,10 +261,7 @@ static void images(struct round *r)
 	if (!going && r->seen->room && !r->leaving)
 		evict(r);
 	if (!going && !r->seen->room)
-		vec_each (struct image_track, track, &r->seen->images)
-			if (!track->busy && !image_wanted(r, track->digest) &&
-				due(r, track->retry_at_ms))
-				add(r, STEP_DROP_IMAGE, track->digest);
+		drop_unwanted(r);
 }
 
 void reconcile(const struct proto_goal *goal, bool leaving, const struct host_seen *seen,

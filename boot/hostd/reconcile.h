@@ -36,7 +36,8 @@ struct image_track {
 	unsigned failures;
 	int64_t retry_at_ms;
 	uint64_t have, total;
-	uint64_t bytes; /* found on the scratch partition */
+	uint64_t bytes; /* found here at the beginning */
+	uint64_t room;	/* bytes it was given; 0: as many as it has */
 	int64_t used;	/* when it was wanted there last, Unix seconds; 0: in this boot */
 	bool full;	/* the last fetch found no room */
 	struct hold_progress *progress; /* while it is being fetched, else NULL */
@@ -49,7 +50,8 @@ struct host_seen {
 			       away */
 	struct vm_tracks vms;
 	struct image_tracks images;
-	uint64_t room; /* bytes for images on the scratch partition; 0: they are in memory */
+	uint64_t room;	 /* bytes for images on the scratch partition; 0: they are in memory */
+	uint64_t memory; /* bytes for images in memory; 0: unknown */
 };
 
 enum step_kind {
@@ -79,6 +81,8 @@ void steps_done(struct steps *steps);
 /* The identity of a VM as libvirt knows it, derived from the instance id alone. */
 void vm_uuid(const char *instance_id, char ret_uuid[UUID_TEXT]);
 const struct proto_vm *goal_vm(const struct proto_goal *goal, const char *id);
+/* Bytes that an image takes, or will take when it is wanted and its size is known. */
+uint64_t image_need(const struct image_track *track, bool wanted);
 /* By its list or by one of its VMs; goal NULL: no. */
 bool goal_image_wanted(const struct proto_goal *goal, const char *digest);
 struct vm_track *vm_track_find(const struct host_seen *seen, const char *id);

@@ -95,7 +95,9 @@ void seen_domains(struct host_seen *seen, const struct domains_seen *domains,
 void seen_step_begun(struct host_seen *seen, const struct step *step, const struct proto_goal *goal)
 {
 	if (step->kind == STEP_FETCH_IMAGE || step->kind == STEP_DROP_IMAGE) {
-		image_of(seen, step->subject)->busy = true;
+		struct image_track *image = image_of(seen, step->subject);
+		image->busy = true;
+		image->full = false;
 		return;
 	}
 	struct vm_track *track = vm_of(seen, step->subject);
@@ -128,6 +130,8 @@ static void image_ended(
 		free(track->digest);
 		free(track->reason);
 		vec_remove(&seen->images, track - seen->images.at);
+		vec_each (struct image_track, image, &seen->images)
+			image->full = false; /* is it still? The next fetch finds out */
 	}
 }
 

@@ -1,30 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Goal x seen -> steps, as tables; and how observations and ended steps change what is seen. */
+/* Goal x seen -> steps for VMs, as tables; and how observations and ended steps change what is seen.
+ * Images are in test_hostd_images.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
-#include "boot/hostd/hold.h"
-#include "boot/hostd/reconcile.h"
 #include "boot/hostd/seen.h"
-
-#define IMAGE "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-#define OTHER "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
-enum { NOW = 100000 };
-
-/* A goal with `n` VMs a-001.. of one image, instance ids "a-001-GENERATION". */
-static struct proto_goal goal_of(unsigned n, const char *instance)
-{
-	struct proto_goal goal = {
-		.version = 1, .generation = 1, .role = ROLE_HOST, .lease_s = 100, .grace_s = 60};
-	for (unsigned i = 1; i <= n; i++) {
-		struct proto_vm *vm = vec_add(&goal.vms);
-		vm->id = xasprintf("a-%03u", i);
-		vm->image = xstrdup(IMAGE);
-		vm->context.instance_id = xasprintf("a-%03u-%s", i, instance);
-	}
-	return goal;
-}
+#include "tests/unit/hostd_sample.h"
 
 enum { ABSENT, FILES, DOMAIN, PAUSED };
 
@@ -171,15 +153,6 @@ static void add_track(struct host_seen *seen, const struct vm_case *c)
 	track->stop_since_ms = c->stopped_ago_ms ? NOW - c->stopped_ago_ms : -1;
 }
 
-static char *steps_text(const struct steps *steps)
-{
-	struct buf b = {0};
-	vec_each (struct step, step, steps)
-		buf_addf(&b, "%s%s %.*s", b.len ? "; " : "", step_names[step->kind],
-			strlen(step->subject) == 64 ? 4 : 64, step->subject);
-	return buf_take(&b);
-}
-
 static void check_vm_case(const struct vm_case *c)
 {
 	struct proto_goal goal = goal_of(c->wanted ? 1 : 0, "x");
@@ -281,81 +254,6 @@ static void test_images_dropped_last(void **state)
 	proto_goal_done(&goal);
 }
 
-/* Images on a scratch partition of room for 100: who goes, and when. a.. is wanted by a VM, b.. by the
- * goal's list, c.. and d.. by nobody. */
-static const struct {
-	const char *name, *steps;
-	struct image_track images[4];
-	size_t n;
-	bool leaving, no_vm;
-} room_cases[] = {
-	{"what fits stays, wanted or not", "", {{.digest = (char *)"a", .whole = true, .bytes = 50},
-		{.digest = (char *)"b", .whole = true}, {.digest = (char *)"c", .bytes = 50, .used = 5}}, 3,
-		false, false},
-	{"the one wanted longest ago goes, one at a time", "drop image cccc",
-		{{.digest = (char *)"a", .whole = true, .bytes = 50}, {.digest = (char *)"b", .whole = true},
-			{.digest = (char *)"d", .bytes = 40, .used = 9},
-			{.digest = (char *)"c", .bytes = 40, .used = 5}}, 4, false, false},
-	{"what this boot has used goes last", "drop image dddd",
-		{{.digest = (char *)"a", .whole = true, .bytes = 50}, {.digest = (char *)"b", .whole = true},
-			{.digest = (char *)"c", .bytes = 40, .used = 0},
-			{.digest = (char *)"d", .bytes = 40, .used = 5}}, 4, false, false},
-	{"a running fetch needs its total", "drop image cccc",
-		{{.digest = (char *)"a", .busy = true, .have = 1, .total = 90},
-			{.digest = (char *)"c", .bytes = 20, .used = 5}}, 2, false, false},
-	{"a drop that is under way is waited for", "",
-		{{.digest = (char *)"a", .whole = true, .bytes = 90}, {.digest = (char *)"b", .whole = true},
-			{.digest = (char *)"c", .bytes = 20, .used = 5, .busy = true},
-			{.digest = (char *)"d", .bytes = 20, .used = 6}}, 4, false, false},
-	{"a full disk is believed", "fetch image aaaa; drop image cccc",
-		{{.digest = (char *)"a", .failures = 1, .full = true},
-			{.digest = (char *)"c", .bytes = 20, .used = 5}}, 2, false, false},
-	{"another failure is not", "fetch image aaaa",
-		{{.digest = (char *)"a", .failures = 1}, {.digest = (char *)"c", .bytes = 20, .used = 5}}, 2,
-		false, false},
-	{"nothing is dropped on the way home", "", {{.digest = (char *)"c", .bytes = 500, .used = 5}}, 1, true,
-		true},
-	{"what waits for the idle host waits", "fetch image aaaa", {{0}}, 0, false, false},
-	{"and is fetched when nothing is missing", "fetch image bbbb", {{.digest = (char *)"a", .whole = true}},
-		1, false, false},
-	{"or when there is no VM at all", "fetch image bbbb", {{0}}, 0, false, true},
-};
-
-static char *digest_of(char letter)
-{
-	char *digest = xcalloc(65, 1);
-	memset(digest, letter, 64);
-	return digest;
-}
-
-static void test_room(void **state)
-{
-	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(room_cases); i++) {
-		struct proto_goal goal = goal_of(room_cases[i].no_vm ? 0 : 1, "x");
-		struct host_seen seen = {.domains_known = true, .room = 100};
-		struct steps steps;
-		int64_t next_ms;
-		if (!room_cases[i].no_vm)
-			add_track(&seen, &(const struct vm_case){.what = DOMAIN});
-		vec_push(&goal.images,
-			((struct proto_image){.name = xstrdup("next"), .digest = digest_of('b')}));
-		for (size_t k = 0; k < room_cases[i].n; k++) {
-			struct image_track track = room_cases[i].images[k];
-			track.digest = digest_of(*track.digest);
-			vec_push(&seen.images, track);
-		}
-		reconcile(&goal, room_cases[i].leaving, &seen, NOW, &steps, &next_ms);
-		auto_free char *text = steps_text(&steps);
-		if (strcmp(text, room_cases[i].steps) != 0)
-			fail_msg("%s: \"%s\", wanted \"%s\"", room_cases[i].name, text,
-				room_cases[i].steps);
-		steps_done(&steps);
-		host_seen_done(&seen);
-		proto_goal_done(&goal);
-	}
-}
-
 static void list(
 	struct host_seen *seen, const struct proto_goal *goal, const char *id, const char *instance)
 {
@@ -446,30 +344,6 @@ static void test_found_after_restart(void **state)
 	proto_goal_done(&goal);
 }
 
-static void test_fetches_nobody_wants_are_called_off(void **state)
-{
-	struct proto_goal goal = goal_of(1, "x");
-	struct host_seen seen = {0};
-	struct hold_progress needed = {0}, ahead = {0}, former = {0};
-	(void)state;
-	vec_push(&goal.images,
-		((struct proto_image){.name = xstrdup("next"), .digest = digest_of('b')}));
-	vec_push(&seen.images,
-		((struct image_track){.digest = xstrdup(IMAGE), .progress = &needed}));
-	vec_push(&seen.images,
-		((struct image_track){.digest = digest_of('b'), .progress = &ahead}));
-	vec_push(&seen.images,
-		((struct image_track){.digest = digest_of('c'), .progress = &former}));
-	vec_push(&seen.images, ((struct image_track){.digest = digest_of('d')}));
-	seen_call_off(&seen, &goal);
-	assert_false(needed.cancel || ahead.cancel);
-	assert_true(former.cancel);
-	seen_call_off(&seen, NULL);
-	assert_true(needed.cancel && ahead.cancel);
-	host_seen_done(&seen);
-	proto_goal_done(&goal);
-}
-
 static void test_uuid(void **state)
 {
 	char a[UUID_TEXT], b[UUID_TEXT];
@@ -482,34 +356,16 @@ static void test_uuid(void **state)
 	assert_non_null(strchr("89ab", a[19]));
 }
 
-static void test_room_for_an_image(void **state)
-{
-	struct proto_goal goal = goal_of(2, "x");
-	const uint64_t mib = 1 << 20;
-	(void)state;
-	vec_each (struct proto_vm, vm, &goal.vms)
-		vm->memory_mib = 1024;
-	assert_int_equal(hold_room(16384, NULL), (16384 - 2048) * mib); /* an eighth is kept free */
-	assert_int_equal(hold_room(16384, &goal), (16384 - 2048 - 2048) * mib);
-	assert_int_equal(hold_room(4096, &goal), (4096 - 512 - 2048) * mib); /* or 512 MiB */
-	assert_int_equal(hold_room(2560, &goal), 256 * mib);
-	assert_int_equal(hold_room(0, &goal), 0);
-	proto_goal_done(&goal);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_room_for_an_image),
 		cmocka_unit_test(test_one_vm),
 		cmocka_unit_test(test_no_goal_no_step),
 		cmocka_unit_test(test_one_step_each),
 		cmocka_unit_test(test_images_dropped_last),
-		cmocka_unit_test(test_room),
 		cmocka_unit_test(test_life_of_a_vm),
 		cmocka_unit_test(test_list_during_step_is_not_taken),
 		cmocka_unit_test(test_found_after_restart),
-		cmocka_unit_test(test_fetches_nobody_wants_are_called_off),
 		cmocka_unit_test(test_uuid),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

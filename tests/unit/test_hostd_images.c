@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Goal x seen -> steps for images, as tables: what is fetched and when, who goes for whose room. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include "boot/hostd/hold.h"
+#include "boot/hostd/seen.h"
+#include "tests/unit/hostd_sample.h"
+
+static void run_vm(struct host_seen *seen)
+{
+	struct vm_track *track = vec_add(&seen->vms);
+	track->id = xstrdup("a-001");
+	vm_uuid("a-001-x", track->uuid);
+	track->domain = track->running = track->files = true;
+	track->stop_since_ms = -1;
+}
+
+/* Images on a scratch partition of room for 100: who goes, and when. a.. is wanted by a VM, b.. by the
+ * goal's list, c.. and d.. by nobody. */
+static const struct {
+	const char *name, *steps;
+	struct image_track images[4];
+	size_t n;
+	bool leaving, no_vm;
+} room_cases[] = {
+	{"what fits stays, wanted or not", "", {{.digest = (char *)"a", .whole = true, .bytes = 50},
+		{.digest = (char *)"b", .whole = true}, {.digest = (char *)"c", .bytes = 50, .used = 5}}, 3,
+		false, false},
+	{"the one wanted longest ago goes, one at a time", "drop image cccc",
+		{{.digest = (char *)"a", .whole = true, .bytes = 50}, {.digest = (char *)"b", .whole = true},
+			{.digest = (char *)"d", .bytes = 40, .used = 9},
+			{.digest = (char *)"c", .bytes = 40, .used = 5}}, 4, false, false},
+	{"what this boot has used goes last", "drop image dddd",
+		{{.digest = (char *)"a", .whole = true, .bytes = 50}, {.digest = (char *)"b", .whole = true},
+			{.digest = (char *)"c", .bytes = 40, .used = 0},
+			{.digest = (char *)"d", .bytes = 40, .used = 5}}, 4, false, false},
+	{"a running fetch needs its total", "drop image cccc",
+		{{.digest = (char *)"a", .busy = true, .have = 1, .total = 90},
+			{.digest = (char *)"c", .bytes = 20, .used = 5}}, 2, false, false},
+	{"a drop that is under way is waited for", "",
+		{{.digest = (char *)"a", .whole = true, .bytes = 90}, {.digest = (char *)"b", .whole = true},
+			{.digest = (char *)"c", .bytes = 20, .used = 5, .busy = true},
+			{.digest = (char *)"d", .bytes = 20, .used = 6}}, 4, false, false},
+	{"a full disk is believed", "fetch image aaaa; drop image cccc",
+		{{.digest = (char *)"a", .failures = 1, .full = true},
+			{.digest = (char *)"c", .bytes = 20, .used = 5}}, 2, false, false},
+	{"another failure is not", "fetch image aaaa",
+		{{.digest = (char *)"a", .failures = 1}, {.digest = (char *)"c", .bytes = 20, .used = 5}}, 2,
+		false, false},
+	{"nothing is dropped on the way home", "", {{.digest = (char *)"c", .bytes = 500, .used = 5}}, 1, true,
+		true},
+	{"what waits for the idle host waits", "fetch image aaaa", {{0}}, 0, false, false},
+	{"and is fetched when nothing is missing", "fetch image bbbb", {{.digest = (char *)"a", .whole = true}},
+		1, false, false},
+	{"or when there is no VM at all", "fetch image bbbb", {{0}}, 0, false, true},
+};
+
+static void test_room(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(room_cases); i++) {
+		struct proto_goal goal = goal_of(room_cases[i].no_vm ? 0 : 1, "x");
+		struct host_seen seen = {.domains_known = true, .room = 100};
+		struct steps steps;
+		int64_t next_ms;
+		if (!room_cases[i].no_vm)
+			run_vm(&seen);
+		vec_push(&goal.images,
+			((struct proto_image){.name = xstrdup("next"), .digest = digest_of('b')}));
+		for (size_t k = 0; k < room_cases[i].n; k++) {
+			struct image_track track = room_cases[i].images[k];
+			track.digest = digest_of(*track.digest);
+			vec_push(&seen.images, track);
+		}
+		reconcile(&goal, room_cases[i].leaving, &seen, NOW, &steps, &next_ms);
+		auto_free char *text = steps_text(&steps);
+		if (strcmp(text, room_cases[i].steps) != 0)
+			fail_msg("%s: \"%s\", wanted \"%s\"", room_cases[i].name, text,
+				room_cases[i].steps);
+		steps_done(&steps);
+		host_seen_done(&seen);
+		proto_goal_done(&goal);
+	}
+}
+
+/* In memory of room for 100: b.. is wanted by the goal's list, a.. by a VM, c.. by nobody. */
+static void test_memory(void **state)
+{
+	static const struct {
+		const char *name, *steps;
+		struct image_track image, former;
+		bool fetched;
+	} rows[] = {
+		{"kept while the next may copy from it", "", {.total = 60}, {.have = 40}, true},
+		{"also before the next has begun", "fetch image aaaa", {.busy = false},
+			{.have = 40}, false},
+		{"not when memory is short", "drop image cccc", {.total = 61}, {.have = 40}, true},
+		{"what was found there counts", "drop image cccc", {.total = 61}, {.bytes = 40},
+			true},
+		{"not when all is here", "drop image cccc", {.whole = true, .total = 20},
+			{.have = 40}, false},
+		{"or all that may be", "drop image cccc", {.startable = true, .limited = true},
+			{.have = 40}, false},
+		{"or what is wanted cannot be had", "fetch image aaaa; drop image cccc",
+			{.failures = 1}, {.have = 40}, false},
+		{"a limited one takes no more than its room", "", {.total = 900, .room = 50},
+			{.have = 40}, true},
+	};
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct proto_goal goal = goal_of(1, "x");
+		struct host_seen seen = {.domains_known = true, .memory = 100};
+		struct hold_progress progress = {0};
+		struct image_track image = rows[i].image, former = rows[i].former;
+		run_vm(&seen);
+		image.digest = digest_of('a');
+		image.busy = rows[i].fetched;
+		image.progress = rows[i].fetched ? &progress : NULL;
+		former.digest = digest_of('c');
+		vec_push(&seen.images, image);
+		vec_push(&seen.images, former);
+		check_steps(rows[i].name, &goal, &seen, rows[i].steps);
+		host_seen_done(&seen);
+		proto_goal_done(&goal);
+	}
+}
+
+/* Two images of VMs in memory of 1000 MiB are not promised the same. */
+static void test_memory_is_promised_once(void **state)
+{
+	const uint64_t mib = 1 << 20;
+	struct proto_goal goal = goal_of(2, "x");
+	struct host_seen seen = {.domains_known = true, .memory = 1000 * mib};
+	struct hold_progress progress = {0};
+	(void)state;
+	free(goal.vms.at[1].image);
+	goal.vms.at[1].image = digest_of('b');
+	check_steps("one at a time", &goal, &seen, "fetch image aaaa");
+	vec_push(&seen.images,
+		((struct image_track){.digest = digest_of('a'), .busy = true, .progress = &progress}));
+	check_steps("its size is not known", &goal, &seen, "");
+	seen.images.at[0].total = 600 * mib;
+	check_steps("now it is", &goal, &seen, "fetch image bbbb");
+	assert_int_equal(hold_share(&seen, &goal, goal.vms.at[1].image), 400 * mib);
+	assert_int_equal(hold_share(&seen, &goal, goal.vms.at[0].image), 1000 * mib);
+	vec_push(&seen.images,
+		((struct image_track){.digest = digest_of('b'), .total = 5000 * mib, .room = 400 * mib}));
+	assert_int_equal(hold_share(&seen, &goal, goal.vms.at[0].image), 600 * mib);
+	vec_push(&seen.images, ((struct image_track){.digest = digest_of('c'), .bytes = 900 * mib}));
+	assert_int_equal(hold_share(&seen, &goal, goal.vms.at[0].image), 600 * mib);
+	seen.images.at[1].room = 5000 * mib;
+	assert_int_equal(hold_share(&seen, &goal, goal.vms.at[0].image), 256 * mib);
+	seen.memory = 0;
+	assert_int_equal(hold_share(&seen, &goal, goal.vms.at[0].image), 0);
+	host_seen_done(&seen);
+	proto_goal_done(&goal);
+}
+
+static void end_image(struct host_seen *seen, enum step_kind kind, char letter, int rc)
+{
+	auto_free char *digest = digest_of(letter);
+	const struct work_end end = {.kind = kind, .subject = digest, .rc = rc};
+	seen_step_ended(seen, &end, NOW, 0);
+}
+
+/* One fetch that found no room takes one image away, not all. */
+static void test_a_full_disk_costs_one_image_a_try(void **state)
+{
+	struct proto_goal goal = goal_of(1, "x");
+	struct host_seen seen = {.domains_known = true, .room = 1000};
+	struct step fetch = {STEP_FETCH_IMAGE, (char[]){IMAGE}};
+	(void)state;
+	for (char letter = 'c'; letter <= 'e'; letter++)
+		vec_push(&seen.images,
+			((struct image_track){
+				.digest = digest_of(letter), .bytes = 20, .used = letter}));
+	seen_step_begun(&seen, &fetch, &goal);
+	end_image(&seen, STEP_FETCH_IMAGE, 'a', -ENOSPC);
+	check_steps("it is full", &goal, &seen, "drop image cccc");
+	end_image(&seen, STEP_DROP_IMAGE, 'c', 0);
+	check_steps("it may have room now", &goal, &seen, "");
+	image_track_find(&seen, IMAGE)->retry_at_ms = NOW;
+	check_steps("it is tried", &goal, &seen, "fetch image aaaa");
+	image_track_find(&seen, IMAGE)->full = true;
+	seen_step_begun(&seen, &fetch, &goal);
+	check_steps("nobody knows yet", &goal, &seen, "");
+	host_seen_done(&seen);
+	proto_goal_done(&goal);
+}
+
+static void test_fetches_nobody_wants_are_called_off(void **state)
+{
+	struct proto_goal goal = goal_of(1, "x");
+	struct host_seen seen = {0};
+	struct hold_progress needed = {0}, ahead = {0}, former = {0};
+	(void)state;
+	vec_push(&goal.images,
+		((struct proto_image){.name = xstrdup("next"), .digest = digest_of('b')}));
+	vec_push(&seen.images,
+		((struct image_track){.digest = xstrdup(IMAGE), .progress = &needed}));
+	vec_push(&seen.images,
+		((struct image_track){.digest = digest_of('b'), .progress = &ahead}));
+	vec_push(&seen.images,
+		((struct image_track){.digest = digest_of('c'), .progress = &former}));
+	vec_push(&seen.images, ((struct image_track){.digest = digest_of('d')}));
+	seen_call_off(&seen, &goal);
+	assert_false(needed.cancel || ahead.cancel);
+	assert_true(former.cancel);
+	seen_call_off(&seen, NULL);
+	assert_true(needed.cancel && ahead.cancel);
+	host_seen_done(&seen);
+	proto_goal_done(&goal);
+}
+
+static void test_room_for_an_image(void **state)
+{
+	struct proto_goal goal = goal_of(2, "x");
+	const uint64_t mib = 1 << 20;
+	(void)state;
+	vec_each (struct proto_vm, vm, &goal.vms)
+		vm->memory_mib = 1024;
+	assert_int_equal(hold_room(16384, NULL), (16384 - 2048) * mib); /* an eighth is kept free */
+	assert_int_equal(hold_room(16384, &goal), (16384 - 2048 - 2048) * mib);
+	assert_int_equal(hold_room(4096, &goal), (4096 - 512 - 2048) * mib); /* or 512 MiB */
+	assert_int_equal(hold_room(2560, &goal), 256 * mib);
+	assert_int_equal(hold_room(0, &goal), 0);
+	proto_goal_done(&goal);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_room),
+		cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_memory_is_promised_once),
+		cmocka_unit_test(test_a_full_disk_costs_one_image_a_try),
+		cmocka_unit_test(test_fetches_nobody_wants_are_called_off),
+		cmocka_unit_test(test_room_for_an_image),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
