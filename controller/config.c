@@ -167,8 +167,8 @@ const struct conf_key config_keys[] = {
 	SELF(connections_per_address, set_connections, "64",
 		"connections at once from one address"),
 	SELF(cast_group, set_group, "239.255.78.67",
-		"multicast address to which images are sent; none: they come by HTTP alone, "
-		"from peers and from here"),
+		"multicast address to which images are sent; none: they come along a "
+		"chain of hosts"),
 	SELF(cast_port, conf_set_port, "7867", "UDP port of it"),
 	SELF(cast_rate, set_connections, "900",
 		"Mbit/s that sending images may take: a little below the slower of the server's port "

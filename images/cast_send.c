@@ -522,7 +522,7 @@ static void sender_done(struct sender *sender)
 
 static int job_check(const struct cast_send *job, struct error **err)
 {
-	if (job->group.host >> 28 != 14)
+	if (job->group.host >> 28 != 14 && !job->no_multicast)
 		return error_field(
 			err, -EINVAL, "group", "must be a multicast address (239.x.y.z)");
 	if (job->port == 0 || job->rate < 100000)

@@ -162,7 +162,12 @@ static void hello_take(
 		member_begin(sender, member, image, hello, from);
 	}
 	member->heard_ms = sender->now_ms;
-	welcome(sender, member);
+	if (!sender->job->no_multicast) {
+		welcome(sender, member);
+		return;
+	}
+	send_member_lane(sender, member, LANE_PEERS, NULL);
+	send_drop(sender, member, CAST_DEAF);
 }
 
 /* ---- going ---- */

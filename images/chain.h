@@ -45,6 +45,8 @@ void chain_server_stop(struct chain_server *server);
 struct chain_server *chain_server_ref(struct chain_server *server);
 void chain_server_unref(struct chain_server *server);
 uint16_t chain_server_port(const struct chain_server *server);
+/* How many are being served now. */
+unsigned chain_server_successors(struct chain_server *server);
 
 struct chain_job {
 	struct held *held;

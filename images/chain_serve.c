@@ -297,6 +297,17 @@ void chain_server_stop(struct chain_server *server)
 	chain_server_unref(server);
 }
 
+unsigned chain_server_successors(struct chain_server *server)
+{
+	unsigned n = 0;
+
+	pthread_mutex_lock(&server->lock);
+	for (size_t i = 0; i < CHAIN_SUCCESSORS; i++)
+		n += serves(&server->successors[i], NULL);
+	pthread_mutex_unlock(&server->lock);
+	return n;
+}
+
 uint16_t chain_server_port(const struct chain_server *server)
 {
 	struct sockaddr_in at = {0};

@@ -6,8 +6,9 @@
  *
  * Standard output is for the program that started it, one JSON object a line. The sender says once
  * a second, and whenever a receiver's way changes:
- *   {"rate":bits/s,"sent":bytes,"receivers":[{"name":...,"address":...,"image":DIGEST,"have":bytes,
- *    "total":bytes,"loss":per mille,"lane":"multicast"|"done"|"peers"|"lost"|"left","reason":...}]}
+ *   {"rate":bits/s,"sent":bytes,"chain":PCs that the chain's root serves,"receivers":[{"name":...,
+ *    "address":...,"image":DIGEST,"have":bytes,"total":bytes,"loss":per mille,
+ *    "lane":"multicast"|"done"|"peers"|"lost"|"left","reason":...}]}
  * and for each change one line before it: {"event":LANE,"name":...,"image":...,"reason":...}. The
  * receiver says {"have":bytes,"total":bytes}, and at its end {"result":"whole",...} with exit code
  * 0 or {"error":{"code":...,"text":...},"peers":["ADDRESS:PORT",...]} with 1. Wrong usage is exit 2
@@ -29,10 +30,10 @@
 #include "lib/str.h"
 
 static const char usage[] =
-	"usage: nightclass-cast send --store DIR --group 239.A.B.C --port PORT --interface "
-	"ADDRESS\n"
-	"                            [--rate BITS] [--until-done] [--more] [--no-chain] "
-	"[DIGEST...]\n"
+	"usage: nightclass-cast send --store DIR --port PORT --interface ADDRESS\n"
+	"                            (--group 239.A.B.C [--until-done] [--no-chain] | "
+	"--no-multicast)\n"
+	"                            [--rate BITS] [--more] [DIGEST...]\n"
 	"       nightclass-cast receive --dir DIR --server ADDRESS --port PORT --name NAME\n"
 	"                            [--serve-port PORT] [--base URL] [--alone] "
 	"[--patience SECONDS]\n"
@@ -77,10 +78,10 @@ static void print_event(const struct cast_member *member)
 
 static void print_progress(const struct cast_progress *progress, void *arg)
 {
+	struct chain_server **chain = arg;
 	json_t *all = json_array();
 	char address[IP4_TEXT];
 
-	(void)arg;
 	for (size_t i = 0; i < progress->n; i++) {
 		const struct cast_member *m = &progress->members[i];
 
@@ -99,11 +100,12 @@ static void print_progress(const struct cast_progress *progress, void *arg)
 		json_decref(all);
 		return;
 	}
-	print_line(json_pack("{s:I, s:I, s:o}", "rate", (json_int_t)progress->rate, "sent",
-		(json_int_t)progress->sent, "receivers", all));
+	print_line(json_pack("{s:I, s:I, s:i, s:o}", "rate", (json_int_t)progress->rate, "sent",
+		(json_int_t)progress->sent, "chain",
+		*chain ? (int)chain_server_successors(*chain) : 0, "receivers", all));
 }
 
-static int send_main(const struct cast_send *job, bool chain)
+static int send_main(struct cast_send *job, bool chain)
 {
 	const struct chain_serve root = {
 		.port = CHAIN_PORT, .store = job->store, .rate = job->rate};
@@ -115,6 +117,7 @@ static int send_main(const struct cast_send *job, bool chain)
 		log_warning("no chain for PCs that hear no multicast: %s", error_text(err, r));
 		error_free(TAKE_PTR(err));
 	}
+	job->arg = &server;
 	r = cast_send(job, &err);
 	chain_server_stop(server);
 	return r < 0 ? print_error(r, err, NULL) : 0;
@@ -223,12 +226,13 @@ struct options {
 	const char *store, *dir, *name, *base;
 	struct ip4 group, interface, server;
 	uint64_t port, rate, serve_port, patience;
-	bool until_done, more, no_chain, alone;
+	bool until_done, more, no_chain, no_multicast, alone;
 };
 
 static const struct option send_options[] = {{"store", 1, NULL, 's'}, {"group", 1, NULL, 'g'},
 	{"port", 1, NULL, 'p'}, {"interface", 1, NULL, 'i'}, {"rate", 1, NULL, 'r'},
-	{"until-done", 0, NULL, 'u'}, {"more", 0, NULL, 'm'}, {"no-chain", 0, NULL, 'c'}, {0}};
+	{"until-done", 0, NULL, 'u'}, {"more", 0, NULL, 'm'}, {"no-chain", 0, NULL, 'c'},
+	{"no-multicast", 0, NULL, 'M'}, {0}};
 static const struct option receive_options[] = {{"dir", 1, NULL, 'd'}, {"server", 1, NULL, 'S'},
 	{"port", 1, NULL, 'p'}, {"name", 1, NULL, 'n'}, {"serve-port", 1, NULL, 'P'},
 	{"patience", 1, NULL, 'w'}, {"base", 1, NULL, 'b'}, {"alone", 0, NULL, 'a'}, {0}};
@@ -272,6 +276,9 @@ static int option_read(struct options *o, int option, const char *text)
 	case 'c':
 		o->no_chain = true;
 		return 0;
+	case 'M':
+		o->no_multicast = true;
+		return 0;
 	case 'a':
 		o->alone = true;
 		return 0;
@@ -296,6 +303,13 @@ static int receive_main(const struct options *o, const char *digest)
 		.cancel = &stop};
 
 	return o->alone ? receive_alone(&job) : receive_all_ways(&job, base);
+}
+
+/* Without multicast there is nothing but the chain, and nobody to say when all are done. */
+static bool send_fits(const struct options *o, bool has_images)
+{
+	return o->store && o->interface.host && o->port && has_images &&
+	       (o->no_multicast ? !o->until_done && !o->no_chain : o->group.host != 0);
 }
 
 static int wrong_usage(void)
@@ -327,12 +341,12 @@ int main(int argc, char **argv)
 	signal(SIGTERM, on_signal);
 	signal(SIGINT, on_signal);
 	signal(SIGPIPE, SIG_IGN);
-	if (sends && o.store && o.group.host && o.interface.host && o.port &&
-		(optind < argc || o.more))
+	if (sends && send_fits(&o, optind < argc || o.more))
 		return send_main(&(struct cast_send){.store = o.store,
 					 .digests = (const char *const *)argv + optind,
 					 .n_digests = (size_t)(argc - optind),
 					 .group = o.group,
+					 .no_multicast = o.no_multicast,
 					 .address = o.interface,
 					 .port = (uint16_t)o.port,
 					 .rate = o.rate,

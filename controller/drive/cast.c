@@ -3,7 +3,8 @@
  *
  * It is started by the first goal that names an image its PC lacks, gets further digests on its
  * standard input while it runs, and is ended after nobody listened to it for a while; so a lab
- * without work sends nothing and keeps no process. It dies with us, for its input ends then.
+ * without work sends nothing and keeps no process. It dies with us, for its input ends then. Where
+ * the lab has no multicast it is the meeting point and the root of the chain, nothing else.
  *
  * Nothing depends on it: a host that finds no cast goes on by its peers and by HTTP, so a sender that
  * cannot start or dies is one line in the log, and it is not started again before a pause.
@@ -85,10 +86,13 @@ static void event_said(struct cast *cast, const json_t *object)
 		image, reason);
 }
 
+/* Who listens, or takes part in a chain that begins here, keeps it alive. */
 static void progress_said(struct cast *cast, const json_t *object)
 {
 	const json_t *all = json_object_get(object, "receivers"), *one;
 	size_t i;
+	if (json_integer_value(json_object_get(object, "chain")) > 0)
+		cast->busy_ms = clock_real_ms();
 	json_array_foreach(all, i, one)
 	{
 		const char *lane = json_string_value(json_object_get(one, "lane"));
@@ -184,8 +188,9 @@ static int start(struct cast *cast, struct error **err)
 	auto_free char *store = xasprintf("%s/store", config->state_dir);
 	auto_free char *port = xasprintf("%u", config->cast_port);
 	auto_free char *rate = xasprintf("%llu", (unsigned long long)config->cast_rate * 1000000);
-	const char *const argv[] = {path, "send", "--store", store, "--group", config->cast_group, "--port", port,
-		"--interface", address, "--rate", rate, "--more", NULL};
+	bool none = strcmp(config->cast_group, "none") == 0;
+	const char *const argv[] = {path, "send", "--store", store, "--port", port, "--interface", address, "--rate",
+		rate, "--more", none ? "--no-multicast" : "--group", none ? NULL : config->cast_group, NULL};
 	sd_event *event = loop_event(cast->controller->loop);
 	int fds[3];
 	cast->began_ms = cast->busy_ms = clock_real_ms();
@@ -250,7 +255,7 @@ void cast_goal(struct controller *controller, const char *pc, struct proto_goal 
 	struct proto_report report = {0};
 	char address[IP4_TEXT];
 	bool sends = false;
-	if (!controller->drive || goal->images.n == 0 || strcmp(config->cast_group, "none") == 0)
+	if (!controller->drive || goal->images.n == 0)
 		return;
 	if (!controller->drive->cast) {
 		controller->drive->cast = xnew(struct cast);

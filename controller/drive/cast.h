@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The lab's cast: one nightclass-cast that sends by multicast what hosts lack. */
+/* The lab's cast: one nightclass-cast that sends what hosts lack, by multicast or along a chain. */
 #ifndef CONTROLLER_DRIVE_CAST_H
 #define CONTROLLER_DRIVE_CAST_H
 
@@ -9,8 +9,8 @@
 struct cast;
 
 /* Has the images that this PC lacks of its goal cast, and says in the goal where. Without a cast
- * (cast_group = none, or the program cannot be started) the goal stays as it is: hosts have other
- * ways. */
+ * (the program cannot be started) the goal stays as it is: hosts have other ways. With
+ * cast_group = none it sends no multicast, but begins the chain along which all hosts get it. */
 void cast_goal(struct controller *controller, const char *pc, struct proto_goal *goal);
 /* Ends it. NULL is fine. */
 void cast_free(struct cast *cast);

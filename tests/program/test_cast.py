@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import socket
+import struct
 import subprocess
 
 import pytest
@@ -16,13 +18,22 @@ PORT = 17867
 
 
 @pytest.fixture
-def controller(make_controller):
-    if not CAST.exists():
-        pytest.skip(f"{CAST} is not built")
-    made = make_controller(lab="preload = mpi", options=f"cast_port = {PORT}")
-    made.add_pc(1)
-    made.host_image()
-    return made
+def casting(make_controller):
+    """casting(options) -> a controller that has one PC and an image to preload."""
+    def make(options=""):
+        if not CAST.exists():
+            pytest.skip(f"{CAST} is not built")
+        made = make_controller(lab="preload = mpi", options=f"cast_port = {PORT}\n{options}")
+        made.add_pc(1)
+        made.host_image()
+        return made
+
+    return make
+
+
+@pytest.fixture
+def controller(casting):
+    return casting()
 
 
 def senders(controller) -> list[int]:
@@ -94,3 +105,53 @@ def test_the_sender_ends_with_the_controller(controller):
     assert started(controller)
     controller.stop()
     until(lambda: not senders(controller), 10, "the sender's end")
+
+
+def command(pid: int) -> list[str]:
+    with open(f"/proc/{pid}/cmdline", encoding="ascii") as file:
+        return file.read().split("\0")
+
+
+def test_without_multicast_hosts_are_sent_to_a_chain(casting, tmp_path):
+    controller = casting("cast_group = none")
+    digest = make_image(controller, "mpi")
+    controller.begin_night()
+    assert Host(controller, 1).boot().goal().json["cast"] == f"127.0.0.1:{PORT}"
+    words = command(started(controller)[0])
+    assert "--no-multicast" in words and "--group" not in words
+    error = receive(controller, digest, tmp_path / "images")["error"]
+    assert error["code"] == "ENOTCONN", error
+
+
+HELLO, STATUS, WELCOME, DROP = 1, 3, 6, 7  # kinds of images/cast_frame.h
+
+
+def test_the_controller_sees_who_hears_no_multicast(controller):
+    """A PC that is welcome and says that it hears nothing is sent to its peers; a stranger's name makes no event."""
+    digest = make_image(controller, "mpi")
+    controller.begin_night()
+    assert Host(controller, 1).boot().goal().json["cast"]
+    started(controller)
+    for name in (b"stranger", b"pc1"):
+        nonce = os.urandom(8)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as pc:
+            pc.connect(("127.0.0.1", PORT))
+            pc.settimeout(0.2)
+
+            def ask(kind: int, *frame: bytes) -> int | None:
+                """The session of the answer, if that is of this kind."""
+                try:
+                    pc.send(b"".join(frame))
+                    session, control, seen = struct.unpack(">IHH", pc.recv(2048)[:8])
+                except (TimeoutError, ConnectionRefusedError):
+                    return None
+                return session if (control, seen) == (0xffff, kind) else None
+
+            def answer(*words) -> int:
+                return until(lambda: ask(*words), 20, f"a frame of kind {words[0]}")
+
+            session = answer(WELCOME, struct.pack(">IHH", 0, 0xffff, HELLO), nonce, bytes.fromhex(digest),
+                             struct.pack(">HBB", 8081, 0, len(name)), name)
+            answer(DROP, struct.pack(">IHH", session, 0xffff, STATUS), struct.pack(">IIQQBBIH", 0, 0, 0, 0, 1, 1, 0, 0))
+    seen = until(lambda: controller.events("image.cast"), 10, "an event")
+    assert [event["subject"] for event in seen] == ["pc/pc1"] and "hears no multicast" in seen[0]["text"], seen

@@ -62,6 +62,6 @@ def test_the_cap_is_that_of_all_chains_together(lab, image, tmp_path):  # noqa: 
             assert node.answer()[:1] == ["ok"], node.notes
             assert digest_of(disk) == digest_of(wanted[2])
         took, sent = time.monotonic() - begun, server_bytes(lab) - before
+    assert sent * 8 / took <= cap * 1.02, f"{sent * 8 / took / 1e6:.1f} Mbit/s where {cap / 1e6:.0f} are the cap"
     assert not any(node.notes for node, _, _ in nodes), [node.notes for node, _, _ in nodes]
     assert sent < 1.1 * stored(image), "each image once"
-    assert sent * 8 / took <= cap * 1.02, f"{sent * 8 / took / 1e6:.1f} Mbit/s where {cap / 1e6:.0f} are the cap"

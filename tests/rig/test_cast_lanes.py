@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What leaves the server's port by nightclass-cast: no more than it was told, one copy, and what each PC asked for: with
+several images at once, and in a lab that has no multicast at all."""
+import json
+import random
+import subprocess
+import time
+
+import pytest
+
+from tests.rig import test_cast as cast
+from tests.rig.test_cast import Program, Segment
+from tests.rig.test_chain import digest_of, image, import_ok, stored  # noqa: F401
+
+
+@pytest.fixture
+def segment(tmp_path):
+    """make(names) -> a segment with a server of manifests and chunks by HTTP, start(where, words) -> a program there."""
+    made, programs = [], []
+
+    def start(where, *words):
+        programs.append(Program(where, tmp_path / f"log-{len(programs)}", *words))
+        return programs[-1]
+
+    def make(store, names):
+        made.append(Segment(names))
+        code = ("import functools,http.server as h\n"
+                "class Asked(h.SimpleHTTPRequestHandler):\n"
+                f"    def log_request(self, *_): print(self.path, file=open({str(tmp_path / 'asked')!r}, 'a'))\n"
+                "    def translate_path(self, path):\n"
+                "        name = path.rsplit('/', 1)[1]\n"
+                "        return super().translate_path(f'/chunks/{name[:2]}/{name}' if '/chunks/' in path else path)\n"
+                f"h.ThreadingHTTPServer(('{cast.SERVER}',8080),functools.partial(Asked,directory={str(store)!r})).serve_forever()")
+        made.append(subprocess.Popen(["ip", "netns", "exec", "castsrv", "/usr/bin/python3", "-c", code], stderr=subprocess.DEVNULL))
+        return made[-2], start
+
+    yield make
+    for program in programs:
+        program.end()
+    for one in made:
+        if isinstance(one, Segment):
+            one.close()
+        else:
+            one.kill()
+            one.wait()
+
+
+def port_bytes() -> int:
+    return json.loads(cast.run("ip", "-j", "-s", "link", "show", "dev", "castsrv").stdout)[0]["stats64"]["rx"]["bytes"]
+
+
+def test_a_lab_without_multicast_is_a_chain(segment, image, tmp_path):  # noqa: F811
+    """cast_group = none: everybody is told who came before, nothing goes to a group, the server's port carries one copy."""
+    names = [f"pc-{i}" for i in range(1, 5)]
+    _, start = segment(image[0], names)
+    sender = start("castsrv", "send", "--store", image[0], "--no-multicast", "--port", cast.PORT, "--interface", cast.SERVER,
+                   "--rate", int(cast.MBIT * 1e6), image[1])
+    sender.wait_line(lambda line: "receivers" in line)
+    before, begun = port_bytes(), time.monotonic()
+    programs = {name: start(name, "receive", "--dir", tmp_path / name, "--server", cast.SERVER, "--port", cast.PORT, "--name", name,
+                            image[1]) for name in names}
+    for name, program in programs.items():
+        program.wait_line(lambda line: line.get("result") == "whole")
+        assert digest_of(tmp_path / name / image[1] / "disk.raw") == digest_of(image[2])
+    took, sent = time.monotonic() - begun, port_bytes() - before
+    assert sent * 8 / took <= cast.MBIT * 1.02e6
+    assert sent < 1.2 * stored(image), f"{sent / stored(image):.2f} copies left the server"
+    assert not [line for line in (tmp_path / "asked").read_text().splitlines() if "/chunks/" in line], "not by HTTP"
+    told = [line for line in sender.lines() if "receivers" in line]
+    assert {one["lane"] for line in told for one in line["receivers"]} == {"peers"} and max(line["chain"] for line in told) == 1
+    assert all(line["sent"] < 20000 for line in told), "frames went to a group"
+
+
+def test_two_images_at_once(segment, image, tmp_path):  # noqa: F811
+    """Two PCs, two revisions, one sender: each gets its own, they share the rate, and the rate is kept."""
+    (tmp_path / "disk.raw").write_bytes(random.Random(6).randbytes(20 << 20))
+    other = (image[0], import_ok(image[0], tmp_path / "disk.raw", name="lanes")["digest"], tmp_path / "disk.raw")
+    wanted = {"pc-1": image, "pc-2": other}
+    _, start = segment(image[0], list(wanted))
+    mbit = cast.MBIT * 2 // 3
+    sender = start("castsrv", "send", "--store", image[0], "--group", cast.GROUP, "--port", cast.PORT, "--interface", cast.SERVER,
+                   "--rate", mbit * 1000000, *(one[1] for one in wanted.values()))
+    sender.wait_line(lambda line: "receivers" in line)
+    before, begun = port_bytes(), time.monotonic()
+    programs = {name: start(name, "receive", "--alone", "--dir", tmp_path / name, "--server", cast.SERVER, "--port", cast.PORT, "--name",
+                            name, one[1]) for name, one in wanted.items()}
+    for name, program in programs.items():
+        program.wait_line(lambda line: line.get("result") == "whole")
+        assert digest_of(tmp_path / name / wanted[name][1] / "disk.raw") == digest_of(wanted[name][2])
+    took, sent = time.monotonic() - begun, port_bytes() - before
+    told = [{one["image"]: one for one in line["receivers"]} for line in sender.lines() if "receivers" in line]
+    assert any(len(line) == 2 and all(0 < one["have"] < one["total"] for one in line.values()) for line in told), "one after the other"
+    assert sent * 8 / took <= mbit * 1.02e6, f"{sent * 8 / took / 1e6:.1f} Mbit/s where {mbit} are the cap"
+    assert sent < 1.15 * stored(image), "each image once"
