@@ -165,8 +165,10 @@ static int chunk_fetch(struct fetcher *fetcher, const struct held_chunk *chunk)
 			tried |= 1u << source;
 			faulty |= r != -EBADMSG;
 		} else if (!fetch_sources_left(&all->sources)) {
-			/* Who never asked knows no reason; the one who asked last tells it. */
-			return error_make(&fetcher->err, last ? -EBADMSG : -ECANCELED,
+			/* Who never asked, or was stopped, knows no reason; the one who was
+			 * answered last tells it. */
+			return error_make(&fetcher->err,
+				last && r == -EBADMSG ? -EBADMSG : -ECANCELED,
 				"%s sent wrong data %d times and is given up (%s)",
 				all->sources.n > 1 ? "everybody" : all->job->base, FETCH_WRONG_MAX,
 				error_text(last, r));
@@ -180,7 +182,8 @@ static int chunk_fetch(struct fetcher *fetcher, const struct held_chunk *chunk)
 		}
 		if (r == 0)
 			return 0;
-		if (stopping(all))
+		/* Another may have stopped all because nobody is left; who asked knows why. */
+		if (stopping(all) && fetch_sources_left(&all->sources))
 			return error_make(&fetcher->err, -ECANCELED, "the fetch was cancelled");
 	}
 }

@@ -59,16 +59,20 @@ def test_imports_killed_at_random_moments(tmp_path):
     begun = time.monotonic()
     new = import_ok(store, tmp_path / "new.raw", "new")
     took, whole = time.monotonic() - begun, files_in(store)
-    died = 0
-    for i in range(KILLS):
+    died = tries = 0
+    while died < KILLS:
+        tries += 1
+        assert tries < 10 * KILLS, f"seed {seed}: only {died} were killed in the middle"
         (store / "manifests" / new).unlink(missing_ok=True)
         assert import_ok(store, tmp_path / "old.raw", "old") == old  # sweeps what the last one left
         child = subprocess.Popen(argv(store, tmp_path / "new.raw", "new"), stdout=subprocess.DEVNULL, start_new_session=True)
         time.sleep(chance.uniform(0, took))
         os.killpg(child.pid, signal.SIGKILL)
-        died += child.wait() == -signal.SIGKILL
-        assert check_all(store) >= {old}, f"seed {seed}, kill {i}"
-    assert died >= KILLS // 2, "most must have been killed in the middle"
+        if child.wait() == -signal.SIGKILL:
+            died += 1
+        else:
+            took *= 0.9  # the machine has become faster
+        assert check_all(store) >= {old}, f"seed {seed}, kill {tries}"
     assert import_ok(store, tmp_path / "new.raw", "new") == new
     assert check_all(store) == {old, new} and files_in(store) == whole, f"seed {seed}"
 
