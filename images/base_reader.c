@@ -11,12 +11,16 @@
  * until the deadline, because an error here is a broken disk to a guest, and a guest does not
  * forgive. Every byte is verified before it is put, and only what was put is read.
  *
+ * The same holds for a chunk that is here and cannot be read: a bad spot of a scratch partition is
+ * no reason to stop a VM, as long as a server has the bytes.
+ *
  * With a limit on what is held (images/held.h) a chunk may go again at any moment: then it is
  * brought again. The reader that brings one takes its bytes along in any case, so that a limit
  * which is too small, or a full memory, makes reading slow but never hang.
  */
 #include "images/base_reader.h"
 
+#include <poll.h>
 #include <pthread.h>
 
 #include "images/chunk.h"
@@ -177,9 +181,11 @@ static int miss(struct base_reader *base, const struct piece *piece, struct erro
 		if (r < 0 && held_is_taken(held, piece->number))
 			r = held_wait(held, piece->number, TAKEN_MS);
 		if (r == 0) {
-			r = held_read(held, piece->number, piece->at, piece->out, piece->len, err);
-			if (r != -ENOENT)
-				return r;
+			r = held_read(held, piece->number, piece->at, piece->out, piece->len, NULL);
+			if (r == 0)
+				return 0;
+			if (r != -ENOENT) /* a bad spot: there was nothing to wait for */
+				poll(NULL, 0, (int)wait_ms);
 		}
 		r = bring(base, piece, &why);
 		if (r == 0)
@@ -201,8 +207,8 @@ int base_read(struct base_reader *base, void *out, size_t len, uint64_t at, stru
 		int r;
 
 		piece.len = len < left ? len : left;
-		r = held_read(base->held, piece.number, at, to, piece.len, err);
-		if (r == -ENOENT)
+		r = held_read(base->held, piece.number, at, to, piece.len, NULL);
+		if (r < 0)
 			r = miss(base, &piece, err);
 		if (r < 0)
 			return r;

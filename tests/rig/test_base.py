@@ -3,6 +3,7 @@
 front, and a server of chunks behind that counts, is gone for a while, or lies."""
 import contextlib
 import json
+import os
 import pathlib
 import shutil
 import socket
@@ -171,6 +172,16 @@ def test_a_disk_larger_than_what_may_be_held(large, tmp_path):
             assert base.read(5) == hot
         assert server.chunks()[served:].count(server.chunks()[served]) == 1
         assert len(server.chunks()) - served <= 11, "what is read all the time stays"
+
+
+def test_a_bad_spot_of_the_disk_is_read_from_a_server(stored, tmp_path):
+    store, digest = stored
+    with Server(store) as server, Base(server, digest, tmp_path / "host") as base:
+        assert base.read(9) == noise(9, CHUNK)
+        os.truncate(base.disk, 9 * CHUNK)  # what is there by the map cannot be read
+        asked = len(server.chunks())
+        assert base.read(9) == noise(9, CHUNK)
+        assert len(server.chunks()) > asked
 
 
 def test_a_server_that_is_gone_for_a_while(stored, disk, tmp_path):
