@@ -4,9 +4,9 @@
  * The promise is that the PC's own disk is not written. A lab may except one partition per PC, by
  * the label of its file system; this file is the only one that ever touches a disk, and runs only
  * when the boot script named a label. Even the drivers are not there before. What it may use is
- * narrow: a partition (not a whole disk) of a disk that is not removable (a student's stick may
- * have any label), the only one with the label, with an ext4 that ext4_look() accepts. Its sisters
- * on the same disk are set read-only in the kernel first.
+ * narrow: a partition (not a whole disk) of a disk that is not removable (a student's stick or SD
+ * card may have any label), the only one with the label, with an ext4 that ext4_look() accepts. Its
+ * sisters on the same disk are set read-only in the kernel first.
  *
  * What lies there was in a desktop's hands all day, and whoever had root there could plant
  * anything: so nothing is executed from it, no device and no symbolic link works on it, what is
@@ -28,6 +28,7 @@
 #include "lib/hash.h"
 #include "lib/log.h"
 #include "lib/spawn.h"
+#include "lib/str.h"
 
 #ifndef MS_NOSYMFOLLOW
 #define MS_NOSYMFOLLOW 256
@@ -47,9 +48,17 @@ static int sys_number(const struct scratch_place *place, const char *name, const
 	return atoi(text);
 }
 
+/* The kernel calls no SD card removable, and eMMC, which is soldered in, has the same driver. */
+static bool is_card(const struct scratch_place *place, const char *name)
+{
+	auto_free char *path = xasprintf("%s/%s/../device/type", place->sys, name);
+	auto_free char *text = NULL;
+	return file_read(path, 64, &text, NULL, NULL) >= 0 && str_starts(text, "SD");
+}
+
 static bool is_candidate(const struct scratch_place *place, const char *name)
 {
-	return sys_number(place, name, "partition") > 0 &&
+	return !is_card(place, name) && sys_number(place, name, "partition") > 0 &&
 	       sys_number(place, name, "../removable") == 0 && sys_number(place, name, "ro") == 0;
 }
 

@@ -167,6 +167,13 @@ static void test_which_partition(void **state)
 	add_disk("sdc", "1\n");
 	add_part("sdc", "sdc1", LABEL, "64bit");
 	expect("no partition"); /* a stick */
+	add_disk("mmcblk1", "0\n");
+	sys_file("mmcblk1", "device/type", "SD\n");
+	add_part("mmcblk1", "mmcblk1p1", LABEL, "64bit");
+	expect("no partition"); /* a card in its slot */
+	sys_file("mmcblk1", "device/type", "MMC\n");
+	expect("mmcblk1p1 cannot be mounted"); /* what is soldered in */
+	sys_file("mmcblk1", "mmcblk1p1/ro", "1\n");
 	add_part("sda", "sda2", LABEL, "64bit");
 	sys_file("sda", "sda2/ro", "1\n");
 	expect("no partition"); /* write-protected */
