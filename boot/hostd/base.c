@@ -121,6 +121,16 @@ static int spawn_server(struct base *base, struct error **err)
 	return spawn_start(argv, NULL, 0, NULL, &base->pid, err);
 }
 
+static void end_server(struct base *base)
+{
+	base->child = sd_event_source_disable_unref(base->child);
+	if (base->pid) {
+		kill(base->pid, SIGKILL); /* it may be waiting for a chunk; it leaves nothing */
+		waitpid(base->pid, NULL, 0);
+	}
+	base->pid = 0;
+}
+
 static void start(void *arg)
 {
 	struct base *base = arg;
@@ -137,6 +147,7 @@ static void start(void *arg)
 	if (r < 0) {
 		log_error("image %.12s: its disk server cannot start: %s", base->digest,
 			error_text(err, r));
+		end_server(base); /* one that nobody watches would not be started again */
 		start_later(base);
 	}
 }
@@ -193,11 +204,7 @@ bool bases_first_ready(struct bases *bases, const char *digest)
 
 static void end(struct base *base)
 {
-	sd_event_source_disable_unref(base->child);
-	if (base->pid) {
-		kill(base->pid, SIGKILL); /* it may be waiting for a chunk; it leaves nothing */
-		waitpid(base->pid, NULL, 0);
-	}
+	end_server(base);
 	loop_timer_free(base->again);
 	free(base->digest);
 	free(base->image_dir);

@@ -353,6 +353,8 @@ static void rethink(struct hostd *h)
 static void something_due(void *arg)
 {
 	struct hostd *h = arg;
+	if (h->stopping)
+		return; /* a worker's last word */
 	if (h->stage == HANDBACK_REBOOT)
 		reboot_now(h);
 	else
