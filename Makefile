@@ -17,7 +17,7 @@ OPT     := $(if $(SAN),$(SAN_OPT),-O2 -D_FORTIFY_SOURCE=2 -fstack-protector-stro
 CFLAGS  ?= -g
 LDFLAGS ?= -Wl,-z,relro,-z,now
 ALL_CFLAGS = -std=gnu17 $(OPT) $(WARN) $(CFLAGS) -I. -I$(B)/gen -D_GNU_SOURCE -DNIGHTCLASS_VERSION='"$(VERSION)"' \
-	$(if $(FAULTS),-DNIGHTCLASS_FAULTS) -pthread $(PKG_CFLAGS)
+	-pthread $(PKG_CFLAGS)
 # asked once, and only when something is compiled
 PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell pkg-config --cflags $(PKGS)))$(PKG_CFLAGS)
 Q       := $(if $(V),,@)
@@ -204,12 +204,13 @@ bench-images:
 	@NIGHTCLASS_BUILD=$(B) /usr/bin/python3 tests/rig/sandbox.py /usr/bin/python3 tests/bench/images.py
 .PHONY: bench-images bench-tools
 
-# Installation. DESTDIR= and PREFIX= as usual.
+# Installation. DESTDIR= as usual; PREFIX= is /usr or below it, for the jail of imports reads programs nowhere else.
 PREFIX  ?= /usr
 SBIN    := $(PREFIX)/sbin
 DATA    := $(PREFIX)/share/nightclass
 COMPLETION := $(PREFIX)/share/bash-completion/completions
 install: all
+	@case $(PREFIX)/ in /usr/*) ;; *) echo 'make install: PREFIX has to be /usr or below it, not $(PREFIX)' >&2; exit 1 ;; esac
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(SBIN) $(DESTDIR)$(DATA)/images $(DESTDIR)$(DATA)/boot \
 		$(DESTDIR)$(COMPLETION) $(DESTDIR)/etc/nightclass $(DESTDIR)/lib/systemd/system \
 		$(DESTDIR)$(PREFIX)/lib/sysctl.d
@@ -228,6 +229,8 @@ install: all
 		test -e $(DESTDIR)/etc/nightclass/$$file || \
 			install -m 644 debian/$$file $(DESTDIR)/etc/nightclass/ || exit 1; done
 	install -m 644 debian/*.service debian/*.socket $(DESTDIR)/lib/systemd/system/
+	sed -i 's|^ExecStart=/usr/|ExecStart=$(PREFIX)/|' \
+		$(addprefix $(DESTDIR)/lib/systemd/system/,$(notdir $(wildcard debian/*.service)))
 	install -m 644 debian/nightclass.sysctl $(DESTDIR)$(PREFIX)/lib/sysctl.d/60-nightclass.conf
 	for page in $(wildcard docs/man/*.scd); do \
 		name=$$(basename $$page .scd); dir=$(DESTDIR)$(PREFIX)/share/man/man$${name##*.}; \

@@ -26,7 +26,38 @@
 
 enum { ABOUT_MAX = 4096, LINE_MAX_LEN = 1000 };
 
-static const char *const folders[] = {"images/recipes", "/usr/share/nightclass/images/recipes"};
+/* The folder of this program, "" when it cannot be told; caller frees. */
+static char *own_folder(void)
+{
+	char self[4096];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	self[n > 0 ? n : 0] = 0;
+	char *slash = strrchr(self, '/');
+	if (slash)
+		*slash = 0;
+	return xstrdup(slash ? self : "");
+}
+
+/* Where we are installed: over the folder bin that we stand in, else /usr; caller frees. */
+static char *prefix(void)
+{
+	auto_free char *own = own_folder();
+	size_t n = strlen(own);
+	if (n > 4 && strcmp(own + n - 4, "/bin") == 0)
+		return xstrndup(own, n - 4);
+	return xstrdup("/usr");
+}
+
+enum { FOLDERS = 2 };
+
+/* Where recipes are looked for by name, in this order: the source tree, the installed ones; caller
+ * frees. */
+static char *recipes_folder(size_t i)
+{
+	auto_free char *installed = prefix();
+	return i == 0 ? xstrdup("images/recipes")
+		      : xasprintf("%s/share/nightclass/images/recipes", installed);
+}
 
 static bool holds_program(const char *folder)
 {
@@ -80,8 +111,10 @@ static void list_folder(const char *parent, json_t *items)
 static json_t *all_recipes(void)
 {
 	json_t *items = json_array();
-	for (size_t i = 0; i < ARRAY_LEN(folders); i++)
-		list_folder(folders[i], items);
+	for (size_t i = 0; i < FOLDERS; i++) {
+		auto_free char *parent = recipes_folder(i);
+		list_folder(parent, items);
+	}
 	return items;
 }
 
@@ -106,10 +139,11 @@ static int unknown(const char *recipe, struct error **err)
 	auto_buf struct buf names = {0};
 	json_array_foreach (items, i, item)
 		buf_addf(&names, "%s%s", i ? ", " : "", show_text(item, "name"));
+	auto_free char *installed = recipes_folder(1);
 	return error_make(err, -ENOENT,
-		"no recipe \"%s\" in ./images/recipes or /usr/share/nightclass/images/recipes (%s "
-		"there); an own one is named by its path, ./%s",
-		recipe, names.len ? names.text : "none is", recipe);
+		"no recipe \"%s\" in ./images/recipes or %s (%s there); an own one is named by its "
+		"path, ./%s",
+		recipe, installed, names.len ? names.text : "none is", recipe);
 }
 
 /* The folder of the recipe: `recipe` itself when it has a '/' in it, else by name. */
@@ -129,8 +163,9 @@ static int find_recipe(const char *recipe, char **ret_folder, struct error **err
 	}
 	if (!name_ok(recipe))
 		return error_field(err, -EINVAL, "RECIPE", "\"%s\" is no name of a recipe", recipe);
-	for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
-		folder = xasprintf("%s/%s", folders[i], recipe);
+	for (size_t i = 0; i < FOLDERS; i++) {
+		auto_free char *parent = recipes_folder(i);
+		folder = xasprintf("%s/%s", parent, recipe);
 		if (holds_program(folder)) {
 			*ret_folder = folder;
 			return 0;
@@ -143,28 +178,23 @@ static int find_recipe(const char *recipe, char **ret_folder, struct error **err
 /* The guest agent to put in: beside this program (a source tree's build folder), or installed. */
 static char *find_guest(const struct cli *cli)
 {
-	char self[4096];
 	const char *given = cli_value(cli, "guest");
 	if (given)
 		return xstrdup(given);
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	self[n > 0 ? n : 0] = 0;
-	char *slash = strrchr(self, '/');
-	if (slash) {
-		*slash = 0;
-		auto_free char *beside = xasprintf("%s/nightclass-guest", self);
-		if (access(beside, X_OK) == 0)
-			return TAKE_PTR(beside);
-	}
-	return xstrdup("/usr/sbin/nightclass-guest");
+	auto_free char *own = own_folder(), *installed = prefix();
+	auto_free char *beside = xasprintf("%s/nightclass-guest", own);
+	if (access(beside, X_OK) == 0)
+		return TAKE_PTR(beside);
+	return xasprintf("%s/sbin/nightclass-guest", installed);
 }
 
 /* A recipe that is not ours finds debian-tree and vm-image by $NIGHTCLASS_RECIPES. */
 static void tell_library(void)
 {
-	for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
-		auto_free char *tool = xasprintf("%s/debian-tree", folders[i]),
-			       *folder = realpath(folders[i], NULL);
+	for (size_t i = 0; i < FOLDERS; i++) {
+		auto_free char *parent = recipes_folder(i);
+		auto_free char *tool = xasprintf("%s/debian-tree", parent),
+			       *folder = realpath(parent, NULL);
 		if (folder && access(tool, X_OK) == 0) {
 			setenv("NIGHTCLASS_RECIPES", folder, 0);
 			return;
