@@ -5,6 +5,7 @@
 #ifndef IMAGES_CHUNK_H
 #define IMAGES_CHUNK_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include "lib/error.h"
 #include "lib/hash.h"
@@ -40,6 +41,13 @@ int chunk_pack_at(struct chunk_coder *coder, int level, const void *bytes, size_
  * says what was wrong; `out` may then hold anything and must not be used. */
 int chunk_unpack(struct chunk_coder *coder, const void *packed, size_t packed_len,
 	const struct sha256 *digest, void *out, size_t len, struct error **err);
+
+/* Does this error of reading a stored chunk say that the chunk is damaged: wrong bytes, too many of
+ * them, or a disk that cannot give them? Any other (but -ENOENT) says nothing of it. */
+static inline bool chunk_is_damage(int code)
+{
+	return code == -EBADMSG || code == -E2BIG || code == -EIO;
+}
 
 static inline void cleanup_chunk_coder(struct chunk_coder **coder)
 {

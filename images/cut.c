@@ -25,7 +25,7 @@ struct cut {
 	struct chunkstore *store;
 	int fd;
 	uint64_t size;
-	bool doubt;
+	bool doubt; /* what the store has is read before it is relied on */
 	struct manifest_chunk *chunks;
 	size_t n;
 	atomic_size_t next;
@@ -91,9 +91,11 @@ static int cut_chunk(struct cutter *cutter, size_t index)
 		return 0;
 	}
 	chunk->digest = sha256_of(cutter->bytes, len);
-	if (cut->doubt ? chunkstore_sound(cut->store, &chunk->digest, cutter->again, len)
-		       : chunkstore_has(cut->store, &chunk->digest))
-		return 0;
+	r = cut->doubt
+		    ? chunkstore_sound(cut->store, &chunk->digest, cutter->again, len, &cutter->err)
+		    : chunkstore_has(cut->store, &chunk->digest);
+	if (r != 0)
+		return r < 0 ? r : 0;
 	r = chunk_pack(cutter->coder, cutter->bytes, len, &packed, &packed_len, &cutter->err);
 	if (r < 0)
 		return r;
@@ -155,11 +157,14 @@ static int cutters_run(struct cutter cutters[CUT_THREADS], struct error **err)
 	return r;
 }
 
-int cut_file(struct chunkstore *store, int fd, uint64_t size, bool doubt, cut_progress_fn *progress,
-	void *arg, struct manifest_part *ret_part, struct error **err)
+int cut_file(struct chunkstore *store, int fd, uint64_t size, cut_progress_fn *progress, void *arg,
+	struct manifest_part *ret_part, struct error **err)
 {
-	struct cut cut = {
-		.store = store, .fd = fd, .size = size, .doubt = doubt, .n = chunk_count(size)};
+	struct cut cut = {.store = store,
+		.fd = fd,
+		.size = size,
+		.doubt = chunkstore_doubtful(store),
+		.n = chunk_count(size)};
 	struct cutter cutters[CUT_THREADS];
 	int r;
 

@@ -159,8 +159,8 @@ static int parts_cut(struct run *run, struct manifest *manifest, struct error **
 
 		if (source->fd < 0)
 			continue;
-		r = cut_file(run->store, source->fd, source->size, run->import->resume, on_cut, run,
-			&manifest->parts[i], err);
+		r = cut_file(run->store, source->fd, source->size, on_cut, run, &manifest->parts[i],
+			err);
 		run->before += source->size;
 	}
 	return r;

@@ -9,7 +9,8 @@
  * That sweep is also what makes one flush enough. Chunks are not synced one by one; the file system
  * is synced once before the manifest is linked. After a power cut a chunk without manifest may hold
  * anything, but then it is swept before a later import could take it for a chunk it need not store
- * again.
+ * again. A writer that could not sweep, because it was not alone, because it takes up what was
+ * left, or because a manifest cannot be read, reads each chunk before it believes it.
  *
  * Writers share an open-file-description lock on STORE/lock, a sweep needs it alone. So an import
  * can rely on every chunk it found or put until its manifest is there, and two imports never undo
@@ -33,6 +34,7 @@ struct chunkstore {
 	char *dir;
 	unsigned flags;
 	int lock; /* -1 for readers */
+	bool doubtful;
 	atomic_uint temps;
 };
 
@@ -98,11 +100,13 @@ static int writer_enter(struct chunkstore *store, struct error **err)
 		return error_make(err, -errno, "%s: %s", path, strerror(errno));
 	if (store->flags & CHUNKSTORE_ALONE)
 		return lock_set(store->lock, F_WRLCK, false) == 0 ? 0 : busy(store, err);
-	if (!(store->flags & CHUNKSTORE_KEEP) && lock_set(store->lock, F_WRLCK, false) == 0) {
+	store->doubtful = true;
+	if (lock_set(store->lock, F_WRLCK, false) == 0) {
 		/* Alone. A sweep that fails removed too little, never too much; put and get are not
 		 * hindered. */
 		sweep_temps(store->dir);
-		sweep_chunks(store->dir, NULL, false, NULL, NULL);
+		if (!(store->flags & CHUNKSTORE_KEEP))
+			store->doubtful = sweep_chunks(store->dir, NULL, false, NULL, NULL) < 0;
 	}
 	r = lock_set(store->lock, F_RDLCK, true);
 	return r < 0 ? error_make(err, r, "%s: %s", path, strerror(-r)) : 0;
@@ -209,15 +213,28 @@ int chunkstore_get(const struct chunkstore *store, const struct sha256 *digest, 
 	return r < 0 ? error_wrap(err, r, "image store %s", store->dir) : 0;
 }
 
-bool chunkstore_sound(
-	struct chunkstore *store, const struct sha256 *digest, void *scratch, size_t len)
+bool chunkstore_doubtful(const struct chunkstore *store)
+{
+	return store->doubtful;
+}
+
+int chunkstore_sound(struct chunkstore *store, const struct sha256 *digest, void *scratch,
+	size_t len, struct error **err)
 {
 	auto_free char *path = chunkstore_chunk_path(store->dir, digest);
-	int r = chunkstore_get(store, digest, scratch, len, NULL);
+	auto_error struct error *why = NULL;
+	int r = chunkstore_get(store, digest, scratch, len, &why);
 
-	if (r == -EBADMSG || r == -E2BIG)
-		unlink(path);
-	return r == 0;
+	if (r == 0)
+		return 1;
+	if (r == -ENOENT)
+		return 0;
+	if (!chunk_is_damage(r))
+		return error_make(err, r, "%s", error_text(why, r));
+	if (unlink(path) < 0 && errno != ENOENT)
+		return error_make(err, -errno, "%s is damaged and cannot be removed: %s", path,
+			strerror(errno));
+	return 0;
 }
 
 static int folder_sync(const char *dir, const char *name)

@@ -26,7 +26,7 @@ enum {
 		1, /* may put; takes part in the lock. A writer that is alone sweeps at open */
 	CHUNKSTORE_SYNC = 2, /* chunkstore_put_manifest survives a power cut (with WRITE) */
 	CHUNKSTORE_KEEP =
-		4, /* no sweep at open: chunks of a killed import are looked for (WRITE) */
+		4, /* no chunk is swept at open: those of a killed import are looked for (WRITE) */
 	CHUNKSTORE_ALONE = 8, /* with WRITE: keeps every other writer out, sweeps nothing; -EBUSY
 				 while there is one */
 };
@@ -49,10 +49,14 @@ int chunkstore_put(struct chunkstore *store, const struct sha256 *digest, const 
 int chunkstore_get(const struct chunkstore *store, const struct sha256 *digest, void *out,
 	size_t len, struct error **err);
 
-/* Is that chunk there and sound? One that is damaged (a power cut before the flush) is removed, so
- * that it can be put again. `scratch` has room for `len` bytes. */
-bool chunkstore_sound(
-	struct chunkstore *store, const struct sha256 *digest, void *scratch, size_t len);
+/* May chunks that no manifest names be of an import that a power cut ended, so that each has to be
+ * read before it is relied on? Not for a writer that was alone when it opened and swept. */
+bool chunkstore_doubtful(const struct chunkstore *store);
+
+/* Is that chunk there and sound? 1, 0, or -errno when that cannot be told. One that is damaged is
+ * removed, so that it can be put again. `scratch` has room for `len` bytes. */
+int chunkstore_sound(struct chunkstore *store, const struct sha256 *digest, void *scratch,
+	size_t len, struct error **err);
 
 /* Stores a manifest, after checking that every chunk it names is there; *ret_digest is the image
  * digest. */

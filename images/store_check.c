@@ -9,6 +9,9 @@
  * That is the one exception to "a chunk is never overwritten": it is renamed away first. Its bytes
  * stay in quarantine/ until a gc, for whoever wants to know what the disk did to them.
  *
+ * "Damaged" is what was read and is wrong, or what the disk could not give. A check that lacks
+ * descriptors or rights has seen nothing of the chunk, and ends with that.
+ *
  * A difference is worked out from two manifests alone and costs no reading of data.
  */
 #include "images/store_check.h"
@@ -69,22 +72,25 @@ static void note(struct chunkstore_check *check, enum manifest_part_kind part, s
 }
 
 static int verify_part(struct reader *reader, const struct manifest_part *part,
-	enum manifest_part_kind kind, uint64_t total, struct chunkstore_check *check)
+	enum manifest_part_kind kind, uint64_t total, struct chunkstore_check *check,
+	struct error **err)
 {
 	for (size_t i = 0; i < part->chunks.n; i++) {
 		const struct manifest_chunk *chunk = &part->chunks.at[i];
 		size_t len = chunk_len(part->size, i);
-		auto_error struct error *err = NULL;
+		auto_error struct error *why = NULL;
 		int r;
 
 		if (chunk->zero)
 			continue;
 		if (check->cancel && atomic_load(check->cancel))
-			return -ECANCELED;
-		r = read_chunk(reader, &chunk->digest, len, &err);
+			return error_make(err, -ECANCELED, "the check was called off");
+		r = read_chunk(reader, &chunk->digest, len, &why);
+		if (r < 0 && r != -ENOENT && !chunk_is_damage(r))
+			return error_make(err, r, "the check cannot go on: %s", error_text(why, r));
 		if (r < 0)
 			note(check, kind, i, &chunk->digest,
-				r == -ENOENT ? "it is missing" : error_text(err, r));
+				r == -ENOENT ? "it is missing" : error_text(why, r));
 		check->chunks++;
 		check->bytes += len;
 		if (check->progress)
@@ -106,9 +112,9 @@ int chunkstore_verify(const struct chunkstore *store, const struct sha256 *image
 	total = manifest_data_bytes(&manifest);
 	reader_init(&reader, chunkstore_dir(store));
 	for (int i = 0; i < PART_COUNT && r == 0; i++)
-		r = verify_part(&reader, &manifest.parts[i], i, total, check);
+		r = verify_part(&reader, &manifest.parts[i], i, total, check, err);
 	reader_done(&reader);
-	return r < 0 ? error_make(err, r, "the check was called off") : 0;
+	return r;
 }
 
 /* What the frame itself promises; 0: nothing that a chunk could be. */
@@ -128,7 +134,7 @@ int chunkstore_verify_chunk(const char *dir, const struct sha256 *digest, struct
 	int r = file_read(path, CHUNK_PACKED_MAX, &packed, &packed_len, err);
 
 	if (r < 0)
-		return r == -ENOENT ? r : -EBADMSG;
+		return chunk_is_damage(r) ? -EBADMSG : r;
 	len = promised_len(packed, packed_len);
 	if (len == 0)
 		return error_make(err, -EBADMSG, "%s is damaged: its length cannot be told", path);

@@ -29,11 +29,14 @@ struct chunkstore_check {
 void chunkstore_check_done(struct chunkstore_check *check);
 
 /* Reads every chunk of an image as chunkstore_get does. 0 whether there is damage or not: that is
- * in `check`; -ENOENT, -EBADMSG: its manifest is not there or damaged. Changes nothing. */
+ * in `check`; -ENOENT, -EBADMSG: its manifest is not there or damaged. A chunk that cannot be read
+ * for a reason of our own (-EMFILE, -EACCES, ...) is not damaged: that ends the check. Changes
+ * nothing. */
 int chunkstore_verify(const struct chunkstore *store, const struct sha256 *image,
 	struct chunkstore_check *check, struct error **err);
 
-/* Looks at one chunk file whose length the caller does not know: 0, -ENOENT, -EBADMSG. */
+/* Looks at one chunk file whose length the caller does not know: 0, -ENOENT, -EBADMSG when it is
+ * damaged, and any other when that cannot be told. */
 int chunkstore_verify_chunk(const char *dir, const struct sha256 *digest, struct error **err);
 
 /* Puts a damaged chunk aside into STORE/quarantine/, so that nobody is given it and the next import

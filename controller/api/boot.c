@@ -284,6 +284,8 @@ static int chunk_get(
 		return 0;
 	close(ret_answer->fd);
 	ret_answer->fd = -1;
+	if (r != -EBADMSG && r != -ENOENT)
+		return error_make(err, -EAGAIN, "%s cannot be read now", request->params[0]);
 	api_alarm(request, "image.damaged", "lab/store",
 		"chunk %.12s is damaged on the lab server's disk; verify the images, and import "
 		"again what is damaged",

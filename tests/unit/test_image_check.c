@@ -134,6 +134,30 @@ static void a_damaged_chunk_is_healed_by_storing_again(void **state)
 	assert_int_equal(check.n_damaged, 0);
 }
 
+/* ELOOP stands for all that is no word about the chunk: too few descriptors, no right to read it.
+ */
+static void what_cannot_be_told_is_no_damage(void **state)
+{
+	auto_chunkstore struct chunkstore *store = open_store(*state);
+	struct sha256 image = put_image(store, 1, "ab"), a = digest_at(store, &image, 0);
+	auto_free char *path = chunkstore_chunk_path(*state, &a);
+	auto_chunkstore_check struct chunkstore_check check = {0}, disk = {0};
+	auto_error struct error *err = NULL;
+
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(symlink(path, path), 0);
+	assert_int_equal(chunkstore_verify_chunk(*state, &a, NULL), -ELOOP);
+	assert_int_equal(chunkstore_verify(store, &image, &check, &err), -ELOOP);
+	assert_non_null(strstr(err->text, "cannot go on"));
+	assert_int_equal(check.n_damaged, 0);
+	/* a disk that cannot give the bytes */
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(symlink("/proc/self/mem", path), 0);
+	assert_int_equal(chunkstore_verify_chunk(*state, &a, NULL), -EBADMSG);
+	assert_int_equal(chunkstore_verify(store, &image, &disk, NULL), 0);
+	assert_int_equal(disk.n_damaged, 1);
+}
+
 static void every_flipped_bit_of_a_chunk_is_seen(void **state)
 {
 	auto_chunkstore struct chunkstore *store = open_store(*state);
@@ -233,6 +257,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		CHECK_TEST(damage_is_found_by_number),
 		CHECK_TEST(a_damaged_chunk_is_healed_by_storing_again),
+		CHECK_TEST(what_cannot_be_told_is_no_damage),
 		CHECK_TEST(every_flipped_bit_of_a_chunk_is_seen),
 		CHECK_TEST(what_is_listed_is_bounded),
 		CHECK_TEST(it_can_be_called_off),

@@ -316,7 +316,7 @@ static void cutting_skips_zeros_and_finds_the_rest(void **state)
 	assert_int_equal(pwrite(fd, zeros, CHUNK_SIZE, CHUNK_SIZE), CHUNK_SIZE);
 	assert_int_equal(pwrite(fd, "b", 1, 4LL * CHUNK_SIZE), 1);
 	assert_int_equal(pwrite(fd, "c", 1, 5LL * CHUNK_SIZE), 1);
-	assert_int_equal(cut_file(store, fd, size, false, reports, &last, part, NULL), 0);
+	assert_int_equal(cut_file(store, fd, size, reports, &last, part, NULL), 0);
 	assert_int_equal(last, size);
 	assert_int_equal(part->chunks.n, 6);
 	for (size_t i = 0; i < 6; i++)
@@ -328,9 +328,78 @@ static void cutting_skips_zeros_and_finds_the_rest(void **state)
 	assert_int_equal(out[0], 'c');
 	/* A file that is shorter than promised must not end in a list of wrong digests. */
 	manifest_done(&m);
-	assert_int_equal(
-		cut_file(store, fd, size + CHUNK_SIZE / 2, false, NULL, NULL, part, NULL), -EIO);
+	assert_int_equal(cut_file(store, fd, size + CHUNK_SIZE / 2, NULL, NULL, part, NULL), -EIO);
 	assert_null(part->chunks.at);
+}
+
+/* Which writers must not believe a chunk by its name. */
+static void who_could_not_sweep_doubts(void **state)
+{
+	struct chunkstore *first = open_store(*state, CHUNKSTORE_WRITE), *second = NULL;
+	auto_free char *temp = chunkstore_temp_path(first), *path = NULL;
+	struct sha256 image = put_image(first, "mpi", 'a'), orphan;
+
+	assert_false(chunkstore_doubtful(first));
+	second = open_store(*state, CHUNKSTORE_WRITE);
+	assert_true(chunkstore_doubtful(second));
+	chunkstore_close(second);
+	orphan = put_text(first, "orphan");
+	write_file(temp, "half");
+	chunkstore_close(first);
+	first = open_store(*state, CHUNKSTORE_WRITE | CHUNKSTORE_KEEP);
+	assert_true(chunkstore_doubtful(first));
+	assert_true(chunkstore_has(first, &orphan));
+	assert_int_equal(access(temp, F_OK), -1); /* a number of a process comes again */
+	chunkstore_close(first);
+	path = chunkstore_manifest_path(*state, &image);
+	write_file(path, "{\"format\":1}");
+	first = open_store(*state, CHUNKSTORE_WRITE);
+	assert_true(chunkstore_doubtful(first));
+	assert_true(chunkstore_has(first, &orphan));
+	chunkstore_close(first);
+}
+
+/* A file that is `text` for whoever cuts it. */
+static int cut_text(struct chunkstore *store, const char *text, struct manifest_part *part)
+{
+	auto_free char *path = chunkstore_temp_path(store);
+	auto_close int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	assert_int_equal(fd_write_all(fd, text, strlen(text)), 0);
+	return cut_file(store, fd, strlen(text), NULL, NULL, part, NULL);
+}
+
+static void cutting_in_doubt_heals_and_guesses_nothing(void **state)
+{
+	auto_chunkstore struct chunkstore *other = open_store(*state, CHUNKSTORE_WRITE),
+					  *store = open_store(*state, CHUNKSTORE_WRITE);
+	static const char text[] = "the bytes of a disk";
+	struct sha256 digest = sha256_of(text, strlen(text));
+	auto_free char *path = chunkstore_chunk_path(*state, &digest);
+	char out[sizeof(text)];
+	static const char *const spoilt[] = {"", "no frame", NULL};
+
+	/* Rubbish, and a disk that gives EIO. */
+	for (size_t i = 0; i < ARRAY_LEN(spoilt); i++) {
+		auto_manifest struct manifest m = {0};
+
+		put_text(store, text);
+		assert_int_equal(unlink(path), 0);
+		if (spoilt[i])
+			write_file(path, spoilt[i]);
+		else
+			assert_int_equal(symlink("/proc/self/mem", path), 0);
+		assert_int_equal(cut_text(store, text, &m.parts[PART_DISK]), 0);
+		assert_int_equal(chunkstore_get(store, &digest, out, strlen(text), NULL), 0);
+		assert_memory_equal(out, text, strlen(text));
+	}
+	/* What cannot be told is neither believed nor removed. */
+	auto_manifest struct manifest m = {0};
+	auto_free char *kept = xasprintf("%s/kept", (char *)*state);
+
+	assert_int_equal(rename(path, kept), 0);
+	assert_int_equal(symlink(path, path), 0);
+	assert_int_equal(cut_text(store, text, &m.parts[PART_DISK]), -ELOOP);
 }
 
 #define STORE_TEST(name) cmocka_unit_test_setup_teardown(name, folder_make, folder_remove)
@@ -350,6 +419,8 @@ int main(void)
 		STORE_TEST(one_who_is_alone_lets_nobody_in),
 		STORE_TEST(a_damaged_manifest_stops_the_sweep),
 		STORE_TEST(cutting_skips_zeros_and_finds_the_rest),
+		STORE_TEST(who_could_not_sweep_doubts),
+		STORE_TEST(cutting_in_doubt_heals_and_guesses_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
