@@ -69,6 +69,7 @@ class Controller:
         self.strangers = 0
         self.traces: dict[str, list[int]] = {}
         self.chunk_delay = 0.0  # seconds, before each answer
+        self.chunks_asked = 0
         self.changed = threading.Condition()
         self.servers: list[Server] = []
         self.tail = str  # what hostd said last, for a complaint
@@ -207,6 +208,7 @@ class Chunks(http.server.BaseHTTPRequestHandler):
         kind, _, name = self.path.strip("/").partition("/")
         path = store / "chunks" / name[:2] / name if kind == "chunks" else store / kind / name
         data = path.read_bytes() if name.isalnum() and kind.isalpha() and path.is_file() else None
+        self.server.controller.chunks_asked += kind == "chunks"
         if kind == "chunks" and self.server.controller.chunk_delay:
             time.sleep(self.server.controller.chunk_delay)
         self.send_response(200 if data is not None else 404)
