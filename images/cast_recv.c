@@ -30,10 +30,12 @@ enum {
 	STATUS_MS = 500,
 	STATUS_BAD_MS = 150, /* while much is missed */
 	STATUS_PAGES = 4,
-	DEAF_NEW_MS = 1200, /* welcome, and never any multicast: a plan was sent six times since */
-	DEAF_MS = 3000,	    /* the same for one that heard some */
-	PROBE_MS = 500,	    /* after such a silence of the group: does the sender live? */
-	REFUSALS = 6,	    /* of hellos in a row: nobody is there */
+	DEAF_NEW_MS = 800, /* welcome, and never any multicast: a plan was sent six times since */
+	DEAF_MS = 3000,	   /* the same for one that heard some */
+	DEAF_AGAIN_MS = 50,
+	REJOIN_MS = 300, /* the switch may not have heard that we joined */
+	PROBE_MS = 500,	 /* after such a silence of the group: does the sender live? */
+	REFUSALS = 6,	 /* of hellos in a row: nobody is there */
 	WANT_MS = 20,
 	WANT_AGAIN_MS = 120,
 	LOOK_MS = 500,
@@ -55,11 +57,13 @@ struct running {
 	uint8_t *portions;
 	unsigned page;		 /* of the needs, next to be told */
 	struct cast_frame later; /* a report that waits for its moment */
-	bool has_later, joined, group_ever, ended;
+	bool has_later, joined, rejoined, group_ever, ended;
 	unsigned refusals; /* by the sender's machine, since it last spoke */
 	unsigned seed;	   /* of the times that reports wait */
 	int result;
+	bool enough; /* as progress said */
 	struct cast_count told;
+	struct ip_mreqn membership;
 };
 
 static int end(struct running *run, int result, struct error **err, const char *why)
@@ -193,6 +197,7 @@ static int group_join(struct running *run)
 	if (fd < 0 || getsockname(receiver->unicast, (void *)&us, &len) < 0)
 		return -errno;
 	join.imr_address = us.sin_addr;
+	run->membership = join;
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)) < 0)
 		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
 	(void)setsockopt(fd, SOL_UDP, UDP_GRO, &one, sizeof(one));
@@ -213,9 +218,10 @@ static void welcome_take(struct running *run, const struct cast_frame *frame, st
 		return;
 	recv_blocks_reset(receiver);
 	receiver->session = frame->session;
+	receiver->seen.met = true;
 	receiver->welcome = frame->welcome;
 	receiver->count = (struct cast_count){0};
-	run->has_later = run->group_ever = false;
+	run->has_later = run->group_ever = run->rejoined = false;
 	run->at.welcomed = run->at.group_heard = run->at.now;
 	r = receiver->planned ? -EHOSTUNREACH : recv_plan_begin(receiver);
 	if (r == 0)
@@ -363,13 +369,14 @@ static bool much_missed(const struct running *run)
 	return expected > 200 && received < expected - expected / 3;
 }
 
-static void tell(const struct running *run)
+static void tell(struct running *run)
 {
 	const struct receiver *receiver = run->receiver;
 
-	if (receiver->job->progress)
-		receiver->job->progress(receiver->planned ? held_have(receiver->held) : 0,
-			receiver->planned ? held_total(receiver->held) : 0, receiver->job->arg);
+	if (receiver->job->progress &&
+		!receiver->job->progress(receiver->planned ? held_have(receiver->held) : 0,
+			receiver->planned ? held_total(receiver->held) : 0, receiver->job->arg))
+		run->enough = true;
 }
 
 /* The group is silent though something is to come, and the sender answered meanwhile: one that
@@ -384,12 +391,25 @@ static bool deaf(const struct running *run)
 	       at->now - at->group_heard > patience && at->heard - at->group_heard > patience / 2;
 }
 
+/* Says once more to the switch that this PC is in the group. */
+static void rejoin(struct running *run)
+{
+	int fd = run->receiver->multicast;
+
+	run->rejoined = true;
+	(void)setsockopt(
+		fd, IPPROTO_IP, IP_DROP_MEMBERSHIP, &run->membership, sizeof(run->membership));
+	(void)setsockopt(
+		fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &run->membership, sizeof(run->membership));
+}
+
 static void speak_when_due(struct running *run)
 {
 	struct receiver *receiver = run->receiver;
 	struct clocks *at = &run->at;
 	int64_t status_in =
 		much_missed(run) ? STATUS_BAD_MS : STATUS_MS + (rand_r(&run->seed) & 63);
+	bool is_deaf;
 
 	if (receiver->session == 0 || at->now - at->group_heard > PROBE_MS) {
 		if (at->now - at->hello >= HELLO_MS)
@@ -408,8 +428,12 @@ static void speak_when_due(struct running *run)
 	}
 	if (receiver->planned && at->now - at->want >= WANT_MS)
 		say_wants(run);
-	if (receiver->fresh_needs || at->now - at->status >= status_in) {
-		say_status(run, deaf(run));
+	is_deaf = deaf(run);
+	if (!run->group_ever && !run->rejoined && at->now - at->group_heard > REJOIN_MS)
+		rejoin(run);
+	if (receiver->fresh_needs ||
+		at->now - at->status >= (is_deaf ? DEAF_AGAIN_MS : status_in)) {
+		say_status(run, is_deaf);
 		tell(run);
 	}
 }
@@ -419,7 +443,7 @@ static void look_at_state(struct running *run, bool refused, struct error **err)
 	struct receiver *receiver = run->receiver;
 	int64_t patience = receiver->job->patience_ms ? receiver->job->patience_ms : PATIENCE_MS;
 
-	if (receiver->job->cancel && atomic_load(receiver->job->cancel))
+	if (run->enough || (receiver->job->cancel && atomic_load(receiver->job->cancel)))
 		end(run, -ECANCELED, err, "it was cancelled");
 	else if (receiver->failed < 0)
 		end(run, receiver->failed, err, error_text(receiver->failure, receiver->failed));

@@ -196,14 +196,16 @@ bool send_image_plan(struct sender *sender, struct send_image *image, struct sen
 	return true;
 }
 
-/* All needs together. */
+/* All needs together, of those who have shown that they hear: nothing is cast into a lab where no
+ * multicast gets through. */
 static void gather(const struct sender *sender, struct send_image *image)
 {
 	memset(image->needed, 0, image->words * sizeof(uint64_t));
 	for (size_t i = 0; i < sender->n_members; i++) {
 		const struct send_member *member = &sender->members[i];
 
-		if (member->image != image || !send_member_active(member) || member->n_need == 0)
+		if (member->image != image || !send_member_active(member) || !member->has_plan ||
+			member->n_need == 0)
 			continue;
 		for (uint32_t w = 0; w < image->words; w++)
 			image->needed[w] |= member->need[w];

@@ -13,7 +13,7 @@ def table(settings: Settings) -> list[Scenario]:
     most = settings.n[-1]
     least = settings.n[0]
     kill = min(3, most // 2)
-    few = [Scenario(f"clean-{n}", n, ("wire", "ours", "ours-chain", "udpcast", "uftp", "bittorrent", "nginx"), runs=3,
+    few = [Scenario(f"clean-{n}", n, ("wire", "ours", "ours-chain", "tcp-chain", "udpcast", "uftp", "bittorrent", "nginx"), runs=3,
                     others=2, what=f"{n} receivers, nothing goes wrong") for n in settings.n[:-1]]
     return [
         Scenario(f"clean-{most}", most, ALL + (("ours-chain",) if most == least else ()), others=3, what=f"{most} receivers, nothing goes wrong"),
@@ -25,7 +25,8 @@ def table(settings: Settings) -> list[Scenario]:
                  what="two join, at 30 and at 60 % of the time"),
         Scenario("kill", most, ("ours", "udpcast"), kill=kill, runs=3,
                  what=f"{kill} are killed at half time, one of them restarted"),
-        Scenario("no-multicast", least, ("ours", "bittorrent"), multicast=False, runs=3, what="the switch drops multicast"),
+        Scenario("no-multicast", least, ("ours", "tcp-chain", "bittorrent"), multicast=False, runs=3, what="the switch drops multicast"),
+        Scenario("chain", most, ("ours-chain", "tcp-chain"), runs=1, what=f"{most} receivers in a chain: what does the machine carry?"),
         Scenario("disk", least, ("ours", "udpcast-zstd"), image="disk", runs=3, what="a real disk, which compresses"),
         *few,
         *(Scenario(f"revision-{percent}", 1, ("ours", "casync", "zsync", "rsync"), image=f"revision-{percent}", runs=1,

@@ -44,6 +44,27 @@ class Nginx(Tool):
         return run.client(i, "curl", "-sS", "--fail", "-o", self.file(run, i), f"http://{ADDRESS}/{run.image.path.name}")
 
 
+class TcpChain(Tool):
+    """Each passes on what it gets: what a chain costs without a check, a repair or a way around anybody."""
+    name = "tcp-chain"
+    what = "socat and tee: a plain TCP chain"
+    packages = ("socat",)
+    programs = ("socat",)
+    receivers_first = True
+    late = restarts = False
+    port = 7900
+
+    def receive(self, run, i):
+        onward = f"| socat -u - TCP:{run.lab.address(i + 1)}:{self.port},retry=200,interval=0.05" if i + 1 < run.scenario.n else ">/dev/null"
+        return run.client(i, "sh", "-c", f"socat -u TCP-LISTEN:{self.port} - | tee {self.file(run, i)} {onward}")
+
+    def ready(self, run, i, process):
+        process.wait_listens("tcp", self.port)
+
+    def begin(self, run):
+        run.server("socat", "-u", f"FILE:{run.image.path}", f"TCP:{run.lab.address(0)}:{self.port}")
+
+
 def bencode(value) -> bytes:
     if isinstance(value, int):
         return b"i%de" % value
@@ -102,4 +123,4 @@ class BitTorrent(Tool):
         return run.dir(i) / run.image.path.name
 
 
-TOOLS = (BitTorrent, Nginx)
+TOOLS = (BitTorrent, Nginx, TcpChain)
