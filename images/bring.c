@@ -31,8 +31,7 @@ enum {
 struct bringing {
 	const struct bring *job;
 	struct cast_received seen;
-	atomic_bool stop; /* the cast */
-	bool unfit;	  /* as progress said */
+	bool unfit; /* the cast, as progress said */
 };
 
 static void note(const struct bring *job, const char *text)
@@ -55,7 +54,7 @@ static void limit(const struct bring *job)
 		held_set_limit(held, job->room);
 }
 
-static void on_cast(uint64_t have, uint64_t total, void *arg)
+static bool on_cast(uint64_t have, uint64_t total, void *arg)
 {
 	struct bringing *all = arg;
 
@@ -65,8 +64,7 @@ static void on_cast(uint64_t have, uint64_t total, void *arg)
 	}
 	if (!all->job->progress(have, total, all->job->arg))
 		all->unfit = true;
-	if (all->unfit || cancelled(all->job))
-		atomic_store(&all->stop, true);
+	return !all->unfit;
 }
 
 static void on_rest(uint64_t have, uint64_t total, void *arg)
@@ -83,7 +81,8 @@ static void on_note(const char *text, void *arg)
 	note(all->job, text);
 }
 
-/* A cast that is not there (yet), or began anew, is worth another try. */
+/* A cast that began anew, or does not know of this image yet, is worth another try; one that is not
+ * there is not, for a host would wait for it in vain before each image. */
 static int by_cast(struct bringing *all)
 {
 	const struct bring *job = all->job;
@@ -93,7 +92,7 @@ static int by_cast(struct bringing *all)
 		.digest = job->digest,
 		.dir = job->dir,
 		.serve_port = job->serve_port,
-		.cancel = &all->stop,
+		.cancel = job->cancel,
 		.progress = on_cast,
 		.arg = all};
 
@@ -103,7 +102,7 @@ static int by_cast(struct bringing *all)
 
 		if (r == 0 || cancelled(job) || all->unfit)
 			return r;
-		if (tries < CAST_TRIES && (r == -EHOSTUNREACH || r == -ENOENT)) {
+		if (tries < CAST_TRIES && (r == -ENOENT || (r == -EHOSTUNREACH && all->seen.met))) {
 			poll(NULL, 0, PAUSE_MS);
 			continue;
 		}
@@ -124,7 +123,7 @@ static void sources_add(struct strings *list, const struct cast_received *seen, 
 				seen->peers[i].port + port_offset));
 }
 
-static int by_http(struct bringing *all, bool start_only, struct error **err)
+static int by_http(struct bringing *all, bool manifest_only, struct error **err)
 {
 	const struct bring *job = all->job;
 	struct strings peers = {0};
@@ -132,7 +131,7 @@ static int by_http(struct bringing *all, bool start_only, struct error **err)
 		.digest = job->digest,
 		.dir = job->dir,
 		.room = job->room,
-		.start_only = start_only,
+		.manifest_only = manifest_only,
 		.cancel = job->cancel,
 		.progress = on_rest,
 		.note = on_note,
@@ -149,7 +148,8 @@ static int by_http(struct bringing *all, bool start_only, struct error **err)
 	return r;
 }
 
-/* The chunks by the chain; what it cannot do is left for HTTP. */
+/* The chunks by the chain, kernel and initrd first; what it cannot do is left for HTTP. Only the
+ * manifest has to be there: pulled by every host at once, a kernel would be as many copies. */
 static int by_chain(struct bringing *all)
 {
 	const struct bring *job = all->job;

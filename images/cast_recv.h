@@ -18,9 +18,9 @@ struct cast_receive {
 	unsigned patience_ms; /* a sender that says nothing for so long is not there; 0: 5 s */
 	atomic_bool *cancel;  /* may be set at any time by any thread; NULL: never */
 	/* Called in the calling thread, some times a second. `have` of `total` bytes of data (zeros
-	 * not counted) are verified and in place; total is 0 until the plan is there. NULL: not
-	 * wanted. */
-	void (*progress)(uint64_t have, uint64_t total, void *arg);
+	 * not counted) are verified and in place; total is 0 until the plan is there. False: enough
+	 * of it, -ECANCELED soon after. NULL: not wanted. */
+	bool (*progress)(uint64_t have, uint64_t total, void *arg);
 	void *arg;
 };
 
@@ -28,6 +28,7 @@ struct cast_received {
 	uint64_t packets, missed; /* source packets of blocks: came, and did not */
 	uint64_t bytes;		  /* of frames that came */
 	unsigned wrong;		  /* chunks that failed verification */
+	bool met;		  /* the sender was there, and let us in */
 	/* Who has the image, when we were sent away: ask these in this order. */
 	struct cast_peer peers[CAST_PEERS];
 	unsigned n_peers;

@@ -443,6 +443,8 @@ static int fetch_run(struct fetching *all, struct error **err)
 	if (all->job->room && !fetch_is_complete(all->job->dir, all->job->digest))
 		held_set_limit(
 			all->held, all->job->room < held_total(all->held) ? all->job->room : 0);
+	if (all->job->manifest_only)
+		return 0;
 	r = copy_held(all, err);
 	if (r < 0)
 		return r;

@@ -23,6 +23,8 @@ struct fetch {
 				 0: its limit stays as it is */
 	bool start_only;      /* ends when a VM could start and read the rest as it comes: manifest,
 				 kernel and initrd */
+	bool manifest_only;   /* ends when the image is begun: its manifest is here, and held_open
+				 finds it */
 	unsigned connections; /* 0: 4. Each takes a thread and 1 MiB */
 	unsigned silence_ms;  /* a server that sends nothing for that long has failed; 0: 20 s */
 	atomic_bool *cancel;  /* may be set at any time by any thread: -ECANCELED soon after; NULL:

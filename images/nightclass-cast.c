@@ -126,19 +126,14 @@ static int send_main(struct cast_send *job, bool chain)
 /* ---- receive ---- */
 
 /* Once a second. */
-static void print_have(uint64_t have, uint64_t total, void *arg)
+static bool print_have(uint64_t have, uint64_t total, void *arg)
 {
 	int64_t *next = arg, now = clock_real_ms();
 
 	if (now < *next && have != total)
-		return;
+		return true;
 	*next = now + 1000;
 	print_line(json_pack("{s:I, s:I}", "have", (json_int_t)have, "total", (json_int_t)total));
-}
-
-static bool print_brought(uint64_t have, uint64_t total, void *arg)
-{
-	print_have(have, total, arg);
 	return true;
 }
 
@@ -194,7 +189,7 @@ static int receive_all_ways(const struct cast_receive *job, const char *base)
 		.name = job->name,
 		.serve_port = job->serve_port,
 		.cancel = job->cancel,
-		.progress = print_brought,
+		.progress = print_have,
 		.note = print_note};
 	auto_error struct error *err = NULL;
 	struct serve *serve = NULL;

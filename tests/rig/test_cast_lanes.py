@@ -49,22 +49,29 @@ def port_bytes() -> int:
     return json.loads(cast.run("ip", "-j", "-s", "link", "show", "dev", "castsrv").stdout)[0]["stats64"]["rx"]["bytes"]
 
 
-def test_a_lab_without_multicast_is_a_chain(segment, image, tmp_path):  # noqa: F811
-    """cast_group = none: everybody is told who came before, nothing goes to a group, the server's port carries one copy."""
+def test_a_lab_without_multicast_is_a_chain(segment, tmp_path):
+    """cast_group = none: everybody is told who came before, nothing goes to a group, the server's port carries one copy,
+    kernel and initrd with it."""
     names = [f"pc-{i}" for i in range(1, 5)]
-    _, start = segment(image[0], names)
-    sender = start("castsrv", "send", "--store", image[0], "--no-multicast", "--port", cast.PORT, "--interface", cast.SERVER,
-                   "--rate", int(cast.MBIT * 1e6), image[1])
+    noise = random.Random(8)
+    for name, size in (("disk.raw", 14 << 20), ("kernel", 3 << 20), ("initrd", 5 << 20)):
+        (tmp_path / name).write_bytes(noise.randbytes(size))
+    store = tmp_path / "store"
+    digest = import_ok(store, tmp_path / "disk.raw", "--kernel", tmp_path / "kernel", "--initrd", tmp_path / "initrd")["digest"]
+    _, start = segment(store, names)
+    sender = start("castsrv", "send", "--store", store, "--no-multicast", "--port", cast.PORT, "--interface", cast.SERVER,
+                   "--rate", int(cast.MBIT * 1e6), digest)
     sender.wait_line(lambda line: "receivers" in line)
     before, begun = port_bytes(), time.monotonic()
     programs = {name: start(name, "receive", "--dir", tmp_path / name, "--server", cast.SERVER, "--port", cast.PORT, "--name", name,
-                            image[1]) for name in names}
+                            digest) for name in names}
     for name, program in programs.items():
         program.wait_line(lambda line: line.get("result") == "whole")
-        assert digest_of(tmp_path / name / image[1] / "disk.raw") == digest_of(image[2])
+        for part in ("disk.raw", "kernel", "initrd"):
+            assert digest_of(tmp_path / name / digest / part) == digest_of(tmp_path / part)
     took, sent = time.monotonic() - begun, port_bytes() - before
     assert sent * 8 / took <= cast.MBIT * 1.02e6
-    assert sent < 1.2 * stored(image), f"{sent / stored(image):.2f} copies left the server"
+    assert sent < 1.2 * stored((store,)), f"{sent / stored((store,)):.2f} copies left the server"
     assert not [line for line in (tmp_path / "asked").read_text().splitlines() if "/chunks/" in line], "not by HTTP"
     told = [line for line in sender.lines() if "receivers" in line]
     assert {one["lane"] for line in told for one in line["receivers"]} == {"peers"} and max(line["chain"] for line in told) == 1
