@@ -171,8 +171,8 @@ images-demo: $(IMG)/host/host.squashfs $(IMG)/mpi-lean/disk.raw $(IMG)/desktop.i
 images-check: images images-demo $(IMG)/cloud/disk.raw $(IMG)/desktop-class/disk.raw
 # The promise of a recipe: the same packages, the same bytes. Each one twice from nothing but the packages' files, so it
 # asks the mirrors; `make check` tests the half of it that needs no network.
-recipes-twice: $(B)/nightclass-guest
-	tests/rig/recipes-twice $(B)/nightclass-guest mpi mpi-lean desktop-class
+recipes-twice: $(B)/nightclass-guest $(B)/nightclass-hostd $(PLUGIN)
+	tests/rig/recipes-twice $^ host mpi mpi-lean desktop-class
 .PHONY: images images-demo images-check recipes-twice
 
 # The two commands.

@@ -78,8 +78,8 @@ class Night:
         self.pcs = [QemuPC(self.north, "pc1", firmware="bios"), QemuPC(self.south, "pc1", firmware="uefi")]
         self.before = {lab.name: residue.snapshot(lab) for lab in self.both}
         for pc in self.pcs:
-            self.report["pcs"][self.label(pc)] = {"firmware": pc.firmware, "mac": pc.mac, "address": pc.address,
-                                                  "disk_before": pc.disk_digest()}
+            self.report["pcs"][self.label(pc)] = {"firmware": pc.firmware, "accel": pc.accel, "mac": pc.mac,
+                                                  "address": pc.address, "disk_before": pc.disk_digest()}
         return "north (BIOS PC), south (UEFI PC): lab servers up, PCs off, disks " + \
             ", ".join(self.report["pcs"][self.label(pc)]["disk_before"][:8] for pc in self.pcs)
 

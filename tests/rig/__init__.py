@@ -16,7 +16,8 @@
             assert north.pc_state("pc1") == "desktop"
 
 Files, in the order in which they are used: sandbox (nothing outlives us), wire (namespaces, bridges, taps), clock
-(day and night), lab (a lab server with its daemons), pc (QEMU PCs and namespace PCs), residue (what was left).
+(day and night), lab (a lab server with its daemons), accel (KVM or not), pc (QEMU PCs and namespace PCs), residue (what
+was left).
 """
 from .lab import Lab, School  # noqa: F401
 from .pc import NamespacePC, QemuPC  # noqa: F401

@@ -11,14 +11,12 @@ import sys
 import threading
 import time
 
+from .accel import CPU, WAYS, choose  # noqa: F401
 from .daemon import Daemon
 from .lab import IMAGES, ROOT, Lab
 from .qmp import qmp
 from .wire import Namespace
 
-# The processor has what Debian's programs and SSH use and AMD's virtualisation, which QEMU emulates: so the host in the
-# PC has a working KVM and its VMs are emulated once, not twice. No AVX: inside a VM in the PC it would not work.
-CPU = "qemu64,+npt,+ssse3,+sse4.1,+sse4.2,+popcnt,+aes,+pclmulqdq,+rdrand"
 OVMF = pathlib.Path("/usr/share/OVMF")
 
 
@@ -79,6 +77,7 @@ class QemuPC(PC):
         self.disk = self.dir / "disk.img"
         shutil.copy(IMAGES / "desktop.img", self.disk)
         self.console = self.dir / "console.log"
+        self.accel = choose(IMAGES / "host" / "vmlinuz", ROOT / "build" / "accel")
 
     def disk_digest(self) -> str:
         """SHA-256 of the PC's own disk."""
@@ -97,8 +96,8 @@ class QemuPC(PC):
         else:
             machine = ["-machine", "pc"]
         return self.lab.ns.argv(
-            "qemu-system-x86_64", *machine, "-accel", "tcg,thread=multi", "-cpu", CPU, "-smp", str(self.cpus),
-            "-m", str(self.memory_mib), "-display", "none", "-serial", f"file:{self.console}",
+            "qemu-system-x86_64", *machine, *WAYS[self.accel], "-smp", str(self.cpus), "-m", str(self.memory_mib),
+            "-display", "none", "-serial", f"file:{self.console}",
             "-qmp", f"unix:{self.dir}/qmp,server=on,wait=off", "-name", self.name,
             "-netdev", f"tap,id=n0,ifname={self.tap},script=no,downscript=no", "-device", nic,
             "-drive", f"if=none,id=d0,format=raw,file={self.disk}", "-device", "virtio-blk-pci,drive=d0,bootindex=2")
