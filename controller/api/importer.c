@@ -31,7 +31,7 @@
 #include "lib/log.h"
 #include "lib/spawn.h"
 
-enum { LINE_MAX_LEN = 8192 };
+enum { LINE_MAX_LEN = 8192, REASON_MAX = 4096, RETRY_MS = 5000 };
 
 struct importer {
 	struct controller *controller;
@@ -42,10 +42,13 @@ struct importer {
 	bool loading; /* the child is nightclass-download */
 	uint64_t revision, done, total, size, stored;
 	char phase[16], *digest, *reason;
+	char *failure; /* how it ended, once it has; NULL: well */
+	bool retrying; /* it has ended, and the store could not be told yet */
 	struct buf line;
 	int fd;
 	pid_t pid;
 	sd_event_source *io, *child, *next;
+	struct loop_timer *retry;
 };
 
 /* The digest of an upload -> its path; a path stays one. */
@@ -96,16 +99,24 @@ static void read_progress(struct importer *importer, const json_t *object)
 	http_wake(importer->controller->http, topic);
 }
 
+/* The child's words, with the field that they are about in front. */
+static char *reason_of(const json_t *error)
+{
+	const char *text = json_string_value(json_object_get(error, "text")),
+		   *field = json_string_value(json_object_get(error, "field"));
+	if (!text || !text_ok(text, REASON_MAX))
+		return xstrdup("the import failed without words that can be shown; try it again");
+	return field && name_ok(field) ? xasprintf("%s: %s", field, text) : xstrdup(text);
+}
+
 static void read_line(struct importer *importer, const char *line)
 {
 	auto_json json_t *object = json_loads(line, JSON_REJECT_DUPLICATES, NULL);
 	const json_t *error = json_object_get(object, "error"),
 		     *digest = json_object_get(object, "digest");
 	if (error) {
-		const char *text = json_string_value(json_object_get(error, "text"));
 		free(importer->reason);
-		importer->reason =
-			xstrdup(text && text_ok(text, 1024) ? text : "the import failed");
+		importer->reason = reason_of(error);
 	} else if (json_is_string(digest) && sha256_hex_ok(json_string_value(digest))) {
 		free(importer->digest);
 		importer->digest = xstrdup(json_string_value(digest));
@@ -166,59 +177,97 @@ static void clear(struct importer *importer)
 	free(importer->loaded);
 	free(importer->digest);
 	free(importer->reason);
+	free(importer->failure);
 	*importer = (struct importer){.controller = importer->controller,
 		.next = importer->next,
+		.retry = importer->retry,
 		.broken = importer->broken,
 		.fd = -1};
 }
 
 /* The end of an import, good or bad, in one transaction. */
-static void finish(struct importer *importer, const char *reason)
+static int end_write(struct importer *importer, struct error **err)
 {
-	struct controller *controller = importer->controller;
-	struct store *store = controller->store;
-	auto_error struct error *err = NULL;
-	int64_t id = importer->id;
-	bool good = reason == NULL && importer->digest;
-	/* Before the row says so: a crash in between loads it again, and no old file is ever taken.
-	 */
+	struct store *store = importer->controller->store;
+	bool good = !importer->failure;
+	int r = store_begin(store, err);
+	if (r < 0)
+		return r;
+	if (good) {
+		const struct image image = {.name = importer->request.name,
+			.revision = importer->revision,
+			.digest = importer->digest,
+			.size = importer->size,
+			.stored = importer->stored,
+			.created = clock_wall()};
+		r = store_image_insert(store, &image, err);
+		if (r >= 0 && !importer->request.draft)
+			r = store_image_publish(store, image.name, image.revision, err);
+	}
+	if (r >= 0)
+		r = store_import_set_state(store, importer->id, good ? IMPORT_DONE : IMPORT_FAILED,
+			good ? importer->digest : NULL, importer->failure, err);
+	if (r >= 0)
+		return store_commit(store, err);
+	store_rollback(store);
+	return r;
+}
+
+/* What the store will say again, however often it is asked. */
+static bool is_final(int code)
+{
+	return code == -EEXIST || code == -EINVAL || code == -ENOENT;
+}
+
+/* What was brought for it, when nobody else needs it. After the commit: until then the same import
+ * may have to be begun anew. */
+static void files_drop(struct importer *importer)
+{
 	if (importer->loaded && !importer->loading)
 		unlink(importer->loaded);
-	int r = store_begin(store, &err);
-	if (r >= 0) {
-		if (good) {
-			const struct image image = {.name = importer->request.name,
-				.revision = importer->revision,
-				.digest = importer->digest,
-				.size = importer->size,
-				.stored = importer->stored,
-				.created = clock_wall()};
-			r = store_image_insert(store, &image, &err);
-			if (r >= 0 && !importer->request.draft)
-				r = store_image_publish(store, image.name, image.revision, &err);
-		}
-		if (r >= 0)
-			r = store_import_set_state(store, id, good ? IMPORT_DONE : IMPORT_FAILED,
-				good ? importer->digest : NULL,
-				good	 ? NULL
-				: reason ? reason
-					 : "the import ended without a result",
-				&err);
-		if (r >= 0)
-			r = store_commit(store, &err);
-		else
-			store_rollback(store);
+	if (importer->failure)
+		return;
+	upload_remove(importer->controller, importer->request.upload);
+	upload_remove(importer->controller, importer->request.kernel);
+	upload_remove(importer->controller, importer->request.initrd);
+}
+
+/* Writes the end down and goes on with the next import; both again later when the store cannot. */
+static void end(void *arg)
+{
+	struct importer *importer = arg;
+	struct controller *controller = importer->controller;
+	auto_error struct error *err = NULL, *again = NULL;
+	int64_t id = importer->id;
+	int r = end_write(importer, &err);
+	if (is_final(r) && !importer->failure) {
+		importer->failure = xstrdup(error_text(err, r));
+		r = end_write(importer, &again);
 	}
-	if (r < 0)
-		log_error("import %lld: %s", (long long)id, error_text(err, r));
-	else if (good && importer->request.upload)
-		upload_remove(controller, importer->request.upload);
+	if (r < 0 && !importer->retrying)
+		log_error("import %lld: its end cannot be written down yet: %s", (long long)id,
+			error_text(again ? again : err, r));
+	if (r < 0 && !is_final(r)) {
+		importer->retrying = true;
+		loop_timer_at(importer->retry, clock_mono_ms() + RETRY_MS);
+		return;
+	}
+	files_drop(importer);
 	clear(importer);
 	auto_free char *topic = xasprintf("import/%lld", (long long)id);
 	http_wake(controller->http, topic);
 	drive_kick(controller);
-	if (r >= 0)
-		importer_kick(importer);
+	importer_kick(importer);
+}
+
+/* reason NULL: it ended well, if it left a digest. */
+static void finish(struct importer *importer, const char *reason)
+{
+	clear_child(importer);
+	if (!reason && !importer->digest)
+		reason = "the import ended without a result; try it again";
+	importer->failure = xstrdup(reason);
+	end(importer);
 }
 
 static int import_start(struct importer *importer, struct error **err);
@@ -233,7 +282,9 @@ static int on_child(sd_event_source *source, const siginfo_t *info, void *arg)
 	importer->pid = 0;
 	read_output(importer);
 	if (info->si_code != CLD_EXITED)
-		reason = xasprintf("%s was ended by signal %d", what, info->si_status);
+		reason = xasprintf("%s was ended by signal %d; try it again, and see the server's "
+				   "log if it is ended once more",
+			what, info->si_status);
 	else if (info->si_status != 0)
 		reason = importer->reason
 				 ? xstrdup(importer->reason)
@@ -260,7 +311,12 @@ static int spawn(struct importer *importer, const char *const *argv, struct erro
 	if (r >= 0)
 		r = sd_event_add_child(
 			event, &importer->child, importer->pid, WEXITED, on_child, importer);
-	return r < 0 ? error_make(err, r, "cannot watch %s: %s", argv[0], strerror(-r)) : 0;
+	if (r >= 0)
+		return 0;
+	kill(importer->pid, SIGKILL); /* nobody would hear of its end */
+	waitpid(importer->pid, NULL, 0);
+	importer->pid = 0;
+	return error_make(err, r, "cannot watch %s: %s", argv[0], strerror(-r));
 }
 
 /* Puts the options that have a value behind argv[n]; how many words there are then. */
@@ -439,6 +495,7 @@ int importer_new(struct controller *controller, struct importer **ret_importer, 
 	importer->controller = controller;
 	importer->fd = -1;
 	auto_error struct error *why = NULL;
+	importer->retry = loop_timer_new(controller->loop, end, importer);
 	int r = find_broken(importer, &why);
 	if (r >= 0 && importer->broken == 0)
 		r = sweep(controller, &why);
@@ -446,6 +503,7 @@ int importer_new(struct controller *controller, struct importer **ret_importer, 
 		log_warning("images: the store was not swept: %s", error_text(why, r));
 	r = sd_event_add_defer(loop_event(controller->loop), &importer->next, on_next, importer);
 	if (r < 0) {
+		loop_timer_free(importer->retry);
 		free(importer);
 		return error_make(err, r, "imports: %s", strerror(-r));
 	}
@@ -462,6 +520,7 @@ void importer_free(struct importer *importer)
 		waitpid(importer->pid, NULL, 0);
 	}
 	clear(importer);
+	loop_timer_free(importer->retry);
 	sd_event_source_disable_unref(importer->next);
 	free(importer);
 }

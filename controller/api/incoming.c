@@ -47,6 +47,16 @@ static bool named_by(const struct imports *imports, const char *name)
 	return false;
 }
 
+bool incoming_wanted(struct controller *controller, const char *sha256)
+{
+	struct imports imports = {0};
+	if (store_import_list(controller->store, &imports, NULL) < 0)
+		return true;
+	bool wanted = named_by(&imports, sha256);
+	imports_done(&imports);
+	return wanted;
+}
+
 /* Seconds since it was written; -1: it is no file of ours. What is kept beside a part is as young
  * as the part. */
 static int64_t age_of(int folder, const char *name)

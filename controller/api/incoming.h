@@ -15,6 +15,9 @@ char *incoming_path(const struct controller *controller, const char *name, const
 /* Drops what nobody came back for in a week and no import that is still to run names. */
 void incoming_drop_old(struct controller *controller);
 
+/* Does an import that is still to run name this upload? Yes, too, when that cannot be told. */
+bool incoming_wanted(struct controller *controller, const char *sha256);
+
 /* SHA.length: how long the file will be, and whose token began it. */
 struct incoming_length {
 	uint64_t length;

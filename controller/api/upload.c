@@ -124,6 +124,8 @@ int upload_path(
 
 void upload_remove(struct controller *controller, const char *sha256)
 {
+	if (!sha256 || !sha256_hex_ok(sha256) || incoming_wanted(controller, sha256))
+		return;
 	auto_free char *path = incoming_path(controller, sha256, "");
 	unlink(path);
 }

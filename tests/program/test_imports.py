@@ -4,9 +4,11 @@ import hashlib
 import os
 import random
 import socket
+import sqlite3
 import struct
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -65,6 +67,7 @@ def test_a_private_url_is_refused_unless_listed(make_controller):
     with Web() as web:
         failed = ended(controller, controller("POST", "/images", {"name": "web", "url": web.url()}))
         assert failed["state"] == "failed" and "127.0.0.1 is not allowed" in failed["reason"], failed
+        assert failed["reason"].startswith("url: ") and "import_urls_allowed" in failed["reason"]
         assert web.asked == [] and files_of(controller) == []
 
 
@@ -82,6 +85,47 @@ def test_a_download_survives_the_daemons_death(importing):
         assert ended(importing, answer)["state"] == "done"
         assert [r for _, r, _ in web.asked] == [None, f"bytes={web.hold_at}-"], "it went on where it was"
     assert importing.ok("GET", "/images/web").json["size"] == len(disk)
+
+
+def test_an_upload_stays_while_an_import_is_to_use_it(importing):
+    """Three imports name it, and it is a week old when the daemon looks for what can go."""
+    disk, kernel = random.Random(6).randbytes(2 * MIB), random.Random(7).randbytes(MIB)
+    digest, kernel_digest = upload(importing, disk), upload(importing, kernel)
+    incoming = importing.state / "incoming"
+    with Web(disk) as web:
+        web.hold_at = MIB
+        held = importing("POST", "/images", {"name": "held", "url": web.url()})
+        asked = [importing("POST", "/images", {"name": name, "upload": digest, "kernel": kernel_digest}) for name in ("one", "two")]
+        until(lambda: web.sent == MIB, 30, "the first to be under way")
+        for name in (digest, kernel_digest):
+            os.utime(incoming / name, (time.time() - 8 * 86400,) * 2)
+        (incoming / ("ef" * 32)).write_bytes(b"old")
+        os.utime(incoming / ("ef" * 32), (time.time() - 8 * 86400,) * 2)
+        importing.clock.write_text(f"{86400 + 60}\n")
+        until(lambda: not (incoming / ("ef" * 32)).exists(), 30, "the old to go")
+        web.go_on.set()
+        assert [ended(importing, answer)["state"] for answer in (held, *asked)] == ["done"] * 3
+    until(lambda: files_of(importing) == [f for f in files_of(importing) if f.startswith("store/")], 20, "what was used up to go")
+
+
+def test_an_end_that_cannot_be_written_down_is_written_later(importing, tmp_path):
+    disk = tmp_path / "disk.raw"
+    disk.write_bytes(random.Random(8).randbytes(2 * MIB))
+    with Web(disk.read_bytes()) as web:
+        web.hold_at = MIB
+        answer = importing("POST", "/images", {"name": "web", "url": web.url()})
+        until(lambda: web.sent == MIB, 30, "it to be under way")
+        database = sqlite3.connect(importing.state / "nightclass.db", isolation_level=None, timeout=30)
+        database.execute("BEGIN IMMEDIATE")
+        web.go_on.set()
+        until(lambda: "cannot be written down yet" in importing.log(), 120, "the end to be refused")
+        assert [p for p in files_of(importing) if p.startswith("incoming/")], "a restart would need it"
+        database.execute("ROLLBACK")
+        database.close()
+        assert ended(importing, answer)["state"] == "done"
+        other = importing("POST", "/images", {"name": "next", "path": str(disk)})
+        assert ended(importing, other)["state"] == "done", "the next one has its turn"
+    assert not list((importing.state / "incoming").iterdir())
 
 
 def test_a_cut_survives_the_daemons_death(importing, tmp_path):

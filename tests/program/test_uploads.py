@@ -123,11 +123,11 @@ def test_several_at_once(controller):
 
 def test_one_is_hashed_at_a_time(controller):
     """Large holes cost their sender nothing; they shall not take all workers from others."""
-    names, gib = [f"{n:064x}" for n in range(3)], 1 << 30
+    names, size = [f"{n:064x}" for n in range(3)], 512 * MIB
     incoming, answers = controller.state / "incoming", {}
 
     def send(name):
-        answers[name] = controller("PUT", f"/uploads/{name}?offset=0&zero={gib}", raw=b"", headers={"Upload-Length": str(gib)},
+        answers[name] = controller("PUT", f"/uploads/{name}?offset=0&zero={size}", raw=b"", headers={"Upload-Length": str(size)},
                                    timeout=120)
 
     def parts_open() -> int:
