@@ -8,6 +8,9 @@
  * which of the three is the raw disk. No foreign byte is interpreted in this process; it hashes and
  * packs them.
  *
+ * The files are the user's, who may go on writing them. They are looked at before and after: what
+ * changed in between is refused.
+ *
  * A resumed import does not sweep the store when it opens it: the chunks of the one that was killed
  * are there under their digests, so reading starts anew and writing goes on where it was.
  *
@@ -27,12 +30,14 @@
 struct source {
 	int fd;
 	uint64_t size;
+	int watched; /* the file that was brought, as long as the import runs; -1: no such part */
+	struct stat before;
 };
 
 struct run {
 	const struct import *import;
 	struct chunkstore *store;
-	struct source sources[PART_COUNT]; /* fd -1: no such part */
+	struct source sources[PART_COUNT]; /* fd -1: no such part, or its file is done with */
 	uint64_t before, total;		   /* progress */
 };
 
@@ -53,6 +58,36 @@ static int source_open(const char *path, const char *field, uint64_t max, struct
 		return error_field(err, -EINVAL, field, "%s has %lld bytes; must be 1 to %llu",
 			path, (long long)st.st_size, (unsigned long long)max);
 	source->size = (uint64_t)st.st_size;
+	source->before = st;
+	source->watched = fcntl(source->fd, F_DUPFD_CLOEXEC, 3);
+	return source->watched < 0
+		       ? error_field(err, -errno, field, "%s: %s", path, strerror(errno))
+		       : 0;
+}
+
+/* Did somebody write the files while they were read? Then what came of it was never a disk of
+ * anybody, and a reason found in it may be none. */
+static int sources_same(const struct run *run, struct error **err)
+{
+	static const char *const fields[PART_COUNT] = {"path", "kernel", "initrd"};
+	struct stat now;
+
+	for (int i = 0; i < PART_COUNT; i++) {
+		const struct source *source = &run->sources[i];
+		const struct stat *before = &source->before;
+
+		if (source->watched < 0)
+			continue;
+		if (fstat(source->watched, &now) == 0 && now.st_size == before->st_size &&
+			now.st_mtim.tv_sec == before->st_mtim.tv_sec &&
+			now.st_mtim.tv_nsec == before->st_mtim.tv_nsec &&
+			now.st_ctim.tv_sec == before->st_ctim.tv_sec &&
+			now.st_ctim.tv_nsec == before->st_ctim.tv_nsec)
+			continue;
+		return error_field(err, -EBUSY, fields[i],
+			"the file was changed while it was read; import it when nobody writes to "
+			"it (a VM that runs from it does)");
+	}
 	return 0;
 }
 
@@ -166,10 +201,9 @@ static int parts_cut(struct run *run, struct manifest *manifest, struct error **
 	return r;
 }
 
-static int import_run(struct run *run, struct import_result *result, struct error **err)
+static int parts_read(struct run *run, struct import_result *result, struct manifest *manifest,
+	struct error **err)
 {
-	const struct import *import = run->import;
-	auto_manifest struct manifest manifest = {0};
 	int r = disk_read_in(run, err);
 
 	if (r < 0)
@@ -178,7 +212,19 @@ static int import_run(struct run *run, struct import_result *result, struct erro
 		run->total += run->sources[i].size;
 	result->size = run->sources[PART_DISK].size;
 	on_cut(0, run);
-	r = parts_cut(run, &manifest, err);
+	return parts_cut(run, manifest, err);
+}
+
+static int import_run(struct run *run, struct import_result *result, struct error **err)
+{
+	const struct import *import = run->import;
+	auto_manifest struct manifest manifest = {0};
+	auto_error struct error *why = NULL;
+	int read = parts_read(run, result, &manifest, &why), r = sources_same(run, err);
+
+	if (r == 0 && read < 0)
+		r = why && why->field ? error_field(err, read, why->field, "%s", why->text)
+				      : error_make(err, read, "%s", error_text(why, read));
 	if (r < 0)
 		return r;
 	manifest.name = xstrdup(import->name);
@@ -192,12 +238,14 @@ static int import_run(struct run *run, struct import_result *result, struct erro
 
 int import_image(const struct import *import, struct import_result *ret_result, struct error **err)
 {
-	struct run run = {.import = import, .sources = {{.fd = -1}, {.fd = -1}, {.fd = -1}}};
+	struct run run = {.import = import};
 	struct import_result result = {0};
 	unsigned flags = CHUNKSTORE_WRITE | (import->no_sync ? 0 : CHUNKSTORE_SYNC) |
 			 (import->resume ? CHUNKSTORE_KEEP : 0);
 	int r = words_check(import, err);
 
+	for (int i = 0; i < PART_COUNT; i++)
+		run.sources[i].fd = run.sources[i].watched = -1;
 	if (r == 0)
 		r = sources_open(&run, err);
 	if (r == 0)
@@ -208,9 +256,12 @@ int import_image(const struct import *import, struct import_result *ret_result, 
 		chunkstore_sweep(
 			run.store, NULL, NULL); /* -EBUSY: the other import's successor does it */
 	chunkstore_close(run.store);
-	for (int i = 0; i < PART_COUNT; i++)
+	for (int i = 0; i < PART_COUNT; i++) {
 		if (run.sources[i].fd >= 0)
 			close(run.sources[i].fd);
+		if (run.sources[i].watched >= 0)
+			close(run.sources[i].watched);
+	}
 	if (r < 0)
 		return r;
 	*ret_result = result;

@@ -318,7 +318,7 @@ def test_a_full_store_leaves_nothing(disk, tmp_path):
     script = 'mount -t tmpfs -o size=768k none "$0" && shift 0 && "$@"; code=$?; find "$0" -type f >"$0.left"; exit $code'
     wrap = ("unshare", "--mount", "sh", "-c", script, store)
     code, answer, _ = run_import(store, disk, wrap=wrap)
-    assert code == 1 and "No space left" in answer["error"]["text"], answer
+    assert code == 1 and "disk is full" in answer["error"]["text"], answer
     assert pathlib.Path(f"{store}.left").read_text().split() == [f"{store}/lock"]
 
 
