@@ -135,7 +135,7 @@ void chain_tcp_pace(int fd, uint64_t bytes_per_s)
 {
 	uint64_t rate = bytes_per_s ? bytes_per_s : UINT64_MAX;
 	uint64_t ahead = bytes_per_s / 1000 * UNSENT_MS;
-	int unsent = ahead > UNSENT && ahead < UNSENT_MAX ? (int)ahead : UNSENT;
+	int unsent = ahead < UNSENT ? UNSENT : ahead > UNSENT_MAX ? UNSENT_MAX : (int)ahead;
 
 	(void)setsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &rate, sizeof(rate));
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));

@@ -12,8 +12,11 @@
 #include <stddef.h>
 #include <cmocka.h>
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 
 #include "images/chain.h"
 #include "images/chain_inside.h"
@@ -431,6 +434,29 @@ static void a_liar_gains_nothing_by_a_new_round(void **state)
 	assert_false(chain_watch_lies(&watch, INT64_MAX));
 }
 
+/* ---- the pace ---- */
+
+static void a_late_thread_does_not_let_the_port_run_dry(void **state)
+{
+	static const struct {
+		uint64_t bytes_per_s;
+		int unsent;
+	} cases[] = {{0, 128 << 10}, {1000000, 128 << 10}, {116000000, 116000 * 15},
+		{1160000000, 8 << 20}};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		socklen_t len = sizeof(int);
+		int unsent = 0;
+
+		chain_tcp_pace(fd, cases[i].bytes_per_s);
+		getsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, &len);
+		assert_int_equal(unsent, cases[i].unsent);
+	}
+	close(fd);
+}
+
 /* ---- the program ---- */
 
 static void until_input_ends(void)
@@ -549,6 +575,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_moment_is_no_reason),
 		cmocka_unit_test(leaves_a_liar_but_not_its_victim),
 		cmocka_unit_test(a_liar_gains_nothing_by_a_new_round),
+		cmocka_unit_test(a_late_thread_does_not_let_the_port_run_dry),
 		cmocka_unit_test(a_stopped_server_is_still_there),
 	};
 
