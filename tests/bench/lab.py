@@ -60,6 +60,7 @@ class Lab:
 
     def close(self) -> None:
         for name in self.names:
+            run("ip", "link", "del", name, check=False)  # a namespace takes its end away when the kernel finds time
             run("ip", "netns", "del", name, check=False)
         run("ip", "link", "del", "sw", check=False)
         # A hook names its devices, and would take the next lab's of the same names.

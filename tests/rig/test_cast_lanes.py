@@ -69,6 +69,7 @@ def test_a_lab_without_multicast_is_a_chain(segment, tmp_path):
         program.wait_line(lambda line: line.get("result") == "whole")
         for part in ("disk.raw", "kernel", "initrd"):
             assert digest_of(tmp_path / name / digest / part) == digest_of(tmp_path / part)
+        assert not any("note" in line for line in program.lines()), "this is how it is meant to be"
     took, sent = time.monotonic() - begun, port_bytes() - before
     assert sent * 8 / took <= cast.MBIT * 1.02e6
     assert sent < 1.2 * stored((store,)), f"{sent / stored((store,)):.2f} copies left the server"
