@@ -85,6 +85,7 @@ def test_an_image_larger_than_what_the_vms_leave(boot, controller, store, tmp_pa
         until(ended, 240, "the end of the fetch", every=0.05)
     assert host.hostd.wait_for("fetch image .*: done", 1)
     report = controller.wait_report(lambda r: images(r)[digest]["have"] > ROOM // 2, 20, "what is held")
-    assert images(report)[digest]["have"] <= ROOM < images(report)[digest]["total"]
-    assert ROOM // 2 < most <= ROOM
+    allowed = ROOM + (1 << 20)  # connections that bring a chunk each may not see the others'
+    assert images(report)[digest]["have"] <= allowed < images(report)[digest]["total"]
+    assert ROOM // 2 < most <= allowed
     assert not (folder / "complete").exists() and (folder / "kernel").stat().st_mode & 0o777 == 0o444
