@@ -18,7 +18,8 @@ struct jail_path {
  * is absent. */
 int jail_enter(
 	const struct jail_path *paths, size_t n, const char **ret_missing, struct error **err);
-/* The same with the network left as it is. */
+/* The same with the network left as it is, but no unix sockets; and without the calls that change
+ * files by their name, touch other processes or start a program. */
 int jail_enter_online(
 	const struct jail_path *paths, size_t n, const char **ret_missing, struct error **err);
 
