@@ -24,7 +24,8 @@
 
 static int make_folders(const struct config *config, struct error **err)
 {
-	static const char *const folders[] = {"", "/incoming", "/runs", "/store", "/tls"};
+	static const char *const folders[] = {
+		"", "/incoming", "/loading", "/runs", "/store", "/tls"};
 	int r = 0;
 	for (size_t i = 0; r >= 0 && i < ARRAY_LEN(folders); i++) {
 		auto_free char *path = xasprintf("%s%s", config->state_dir, folders[i]);

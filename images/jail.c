@@ -121,9 +121,9 @@ _Static_assert(0, "the filter of system calls does not know this architecture");
 /* Calls that this list does not know yet are as absent as on an older kernel. */
 enum { CALLS_KNOWN = 452 };
 
-/* Files by their name, which Landlock does not hold (it holds what may be had a descriptor of); other
- * processes, other programs, local services; and io_uring, which would go around all of it. Signals
- * to itself are abort()'s. */
+/* Files by their name, which Landlock does not hold (it holds what may be had a descriptor of);
+ * other processes, other programs, local services; and io_uring, which would go around all of it.
+ * Signals to itself are abort()'s. */
 static int calls_deny(void)
 {
 	struct sock_filter program[] = {

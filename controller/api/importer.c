@@ -79,13 +79,15 @@ static char *program(const char *name)
 	return xstrdup(name);
 }
 
-/* STATE_DIR/incoming/url-HASH: by the URL, so that a later try goes on with the same part. */
+/* STATE_DIR/loading/url-HASH: by the URL, so that a later try goes on with the same part. In a
+ * folder of its own, since the child may write all of it, and uploads are trusted by their names.
+ */
 static char *loaded_path(const struct controller *controller, const char *url)
 {
 	const struct sha256 digest = sha256_of(url, strlen(url));
 	char hex[SHA256_TEXT];
 	return xasprintf(
-		"%s/incoming/url-%.32s", controller->config.state_dir, sha256_format(&digest, hex));
+		"%s/loading/url-%.32s", controller->config.state_dir, sha256_format(&digest, hex));
 }
 
 static void read_progress(struct importer *importer, const json_t *object)

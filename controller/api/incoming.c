@@ -25,9 +25,9 @@ char *incoming_path(const struct controller *controller, const char *name, const
 	return xasprintf("%s/incoming/%s%s", controller->config.state_dir, name, suffix);
 }
 
-static DIR *open_folder(const struct controller *controller)
+static DIR *open_folder(const struct controller *controller, const char *name)
 {
-	auto_free char *dir = incoming_path(controller, "", "");
+	auto_free char *dir = xasprintf("%s/%s", controller->config.state_dir, name);
 	return opendir(dir);
 }
 
@@ -71,23 +71,32 @@ static int64_t age_of(int folder, const char *name)
 	return age > 0 ? age : 0;
 }
 
-void incoming_drop_old(struct controller *controller)
+static void drop_old(DIR *folder, const struct imports *imports)
 {
-	struct imports imports = {0};
-	if (store_import_list(controller->store, &imports, NULL) < 0)
-		return;
-	DIR *folder = open_folder(controller);
-	struct dirent *entry;
 	struct strings old = {0};
-	while (folder && (entry = readdir(folder)))
+	struct dirent *entry;
+	while ((entry = readdir(folder)))
 		if (age_of(dirfd(folder), entry->d_name) > KEEP_S &&
-			!named_by(&imports, entry->d_name))
+			!named_by(imports, entry->d_name))
 			vec_push(&old, xstrdup(entry->d_name));
 	vec_each (char *, name, &old)
 		unlinkat(dirfd(folder), *name, 0);
-	if (folder)
-		closedir(folder);
 	strings_done(&old);
+}
+
+void incoming_drop_old(struct controller *controller)
+{
+	static const char *const folders[] = {"incoming", "loading"};
+	struct imports imports = {0};
+	if (store_import_list(controller->store, &imports, NULL) < 0)
+		return;
+	for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
+		DIR *folder = open_folder(controller, folders[i]);
+		if (!folder)
+			continue;
+		drop_old(folder, &imports);
+		closedir(folder);
+	}
 	imports_done(&imports);
 }
 
@@ -124,7 +133,7 @@ int incoming_length_write(struct controller *controller, const char *sha256,
 
 int incoming_begin(struct controller *controller, int64_t token, struct error **err)
 {
-	DIR *folder = open_folder(controller);
+	DIR *folder = open_folder(controller, "incoming");
 	auto_free char *oldest = NULL;
 	int64_t oldest_age = -1;
 	struct dirent *entry;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The folder of what is on its way in, STATE_DIR/incoming: uploads (SHA.part, SHA.length, SHA) and
- * downloads of imports (url-HASH and the like). */
+/* What is on its way in: STATE_DIR/incoming with uploads (SHA.part, SHA.length, SHA), and
+ * STATE_DIR/loading with downloads for imports (url-HASH and the like). */
 #ifndef CONTROLLER_API_INCOMING_H
 #define CONTROLLER_API_INCOMING_H
 
@@ -12,7 +12,7 @@
 /* STATE_DIR/incoming/NAME and suffix; caller frees. */
 char *incoming_path(const struct controller *controller, const char *name, const char *suffix);
 
-/* Drops what nobody came back for in a week and no import that is still to run names. */
+/* Drops what nobody came back for in a week and no import that is still to run names, from both. */
 void incoming_drop_old(struct controller *controller);
 
 /* Does an import that is still to run name this upload? Yes, too, when that cannot be told. */

@@ -29,7 +29,7 @@ def importing(make_controller):
 
 def files_of(controller) -> list[str]:
     """What is in the store and on its way in, without the lock."""
-    return sorted(str(p.relative_to(controller.state)) for folder in ("store", "incoming")
+    return sorted(str(p.relative_to(controller.state)) for folder in ("store", "incoming", "loading")
                   for p in (controller.state / folder).rglob("*") if p.is_file() and p.name != "lock")
 
 
@@ -49,7 +49,7 @@ def test_an_image_from_a_url(importing):
         done = ended(importing, importing("POST", "/images", body))
     assert done["state"] == "done", done
     assert importing.ok("GET", "/images/web").json["size"] == len(disk)
-    assert not list((importing.state / "incoming").iterdir()), "the download was used up"
+    assert not list((importing.state / "loading").iterdir()), "the download was used up"
 
 
 @pytest.mark.parametrize("body, sha256, reason", [(None, None, "100 times"), (b"x" * 512, "ab" * 32, "another SHA-256"),
@@ -78,7 +78,7 @@ def test_a_download_survives_the_daemons_death(importing):
         answer = importing("POST", "/images", {"name": "web", "url": web.url()})
         until(lambda: look(importing, answer)["phase"] == "download" and look(importing, answer)["total"] == len(disk), 30,
               "the download")
-        part = importing.state / "incoming"
+        part = importing.state / "loading"
         until(lambda: any(p.stat().st_size == web.hold_at for p in part.glob("*.part")), 30, "what was sent to be written")
         importing.kill_and_restart()
         web.go_on.set()
@@ -99,10 +99,11 @@ def test_an_upload_stays_while_an_import_is_to_use_it(importing):
         until(lambda: web.sent == MIB, 30, "the first to be under way")
         for name in (digest, kernel_digest):
             os.utime(incoming / name, (time.time() - 8 * 86400,) * 2)
-        (incoming / ("ef" * 32)).write_bytes(b"old")
-        os.utime(incoming / ("ef" * 32), (time.time() - 8 * 86400,) * 2)
+        for old in (incoming / ("ef" * 32), importing.state / "loading" / "url-0.part"):
+            old.write_bytes(b"old")
+            os.utime(old, (time.time() - 8 * 86400,) * 2)
         importing.clock.write_text(f"{86400 + 60}\n")
-        until(lambda: not (incoming / ("ef" * 32)).exists(), 30, "the old to go")
+        until(lambda: not old.exists() and not (incoming / ("ef" * 32)).exists(), 30, "the old to go")
         web.go_on.set()
         assert [ended(importing, answer)["state"] for answer in (held, *asked)] == ["done"] * 3
     until(lambda: files_of(importing) == [f for f in files_of(importing) if f.startswith("store/")], 20, "what was used up to go")
@@ -119,13 +120,13 @@ def test_an_end_that_cannot_be_written_down_is_written_later(importing, tmp_path
         database.execute("BEGIN IMMEDIATE")
         web.go_on.set()
         until(lambda: "cannot be written down yet" in importing.log(), 120, "the end to be refused")
-        assert [p for p in files_of(importing) if p.startswith("incoming/")], "a restart would need it"
+        assert [p for p in files_of(importing) if p.startswith("loading/")], "a restart would need it"
         database.execute("ROLLBACK")
         database.close()
         assert ended(importing, answer)["state"] == "done"
         other = importing("POST", "/images", {"name": "next", "path": str(disk)})
         assert ended(importing, other)["state"] == "done", "the next one has its turn"
-    assert not list((importing.state / "incoming").iterdir())
+    assert not list((importing.state / "loading").iterdir())
 
 
 def test_a_cut_survives_the_daemons_death(importing, tmp_path):

@@ -2,7 +2,6 @@
 """Files on their way in: pieces, resuming after a crash, wrong bytes; and images made of them."""
 import gzip
 import os
-import pathlib
 import stat
 import subprocess
 import threading
@@ -12,6 +11,7 @@ import pytest
 
 from tests.program.conftest import BUILD, Controller, need_nightclassd, sha256, until
 from tests.rig import sandbox
+from tests.rig.wait import open_files
 from tests.rig.web import Web
 
 MIB = 1 << 20
@@ -131,8 +131,7 @@ def test_one_is_hashed_at_a_time(controller):
                                    timeout=120)
 
     def parts_open() -> int:
-        links = [os.readlink(fd) for fd in pathlib.Path(f"/proc/{controller.process.pid}/fd").iterdir() if fd.is_symlink()]
-        return len({link for link in links if link.endswith(".part")})
+        return len({name for name in open_files(controller.process.pid) if name.endswith(".part")})
 
     threads = [threading.Thread(target=send, args=(name,)) for name in names]
     for thread in threads:
@@ -215,7 +214,7 @@ def test_neither_does_a_download_or_an_import(small_disk, tmp_path):
     with Web(os.urandom(80 * MIB)) as web:
         failed = ended(small_disk, small_disk("POST", "/images", {"name": "web", "url": web.url()}))
     assert failed["state"] == "failed" and "disk is full" in failed["reason"], failed
-    assert not list((small_disk.state / "incoming").iterdir())
+    assert not list((small_disk.state / "loading").iterdir())
     (tmp_path / "disk.raw").write_bytes(os.urandom(80 * MIB))
     failed = ended(small_disk, small_disk("POST", "/images", {"name": "file", "path": str(tmp_path / "disk.raw")}))
     assert failed["state"] == "failed" and "disk is full" in failed["reason"], failed

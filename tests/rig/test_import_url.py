@@ -11,6 +11,7 @@ import time
 import pytest
 
 from tests.rig import sandbox
+from tests.rig.wait import open_files
 from tests.rig.web import BODY, Handler, Web
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -273,8 +274,7 @@ def test_a_part_that_became_the_file_is_left_alone(web, tmp_path):
         fcntl.flock(part, fcntl.LOCK_EX)
         argv = [DOWNLOAD, "--into", tmp_path / "file", "--allow", "127.0.0.1", web.url()]
         child = subprocess.Popen([str(word) for word in argv], stdout=subprocess.PIPE)
-        fds = pathlib.Path(f"/proc/{child.pid}/fd")
-        while not any(os.readlink(fd).endswith("file.part") for fd in fds.iterdir() if fd.is_symlink()):
+        while not any(name.endswith("file.part") for name in open_files(child.pid)):
             assert child.poll() is None
             threading.Event().wait(0.02)  # its list of files is polled
         part.write(b"whole")
