@@ -459,6 +459,7 @@ def test_who_brings_nothing_is_left(image, root, tmp_path):
     with contextlib.ExitStack() as stack:
         sources = {name: stack.enter_context(Source(script)) for name, script in scripts.items()}
         nodes = {name: Node(image, tmp_path / name.replace(" ", "-"), source.at, store) for name, source in sources.items()}
+        alone = Node(image, tmp_path / "alone", sources["only status"].at)
         for name, node in nodes.items():
             words = node.answer()
             assert words[0] == "ok" and words[4] == "1", (name, words, node.notes)
@@ -466,8 +467,7 @@ def test_who_brings_nothing_is_left(image, root, tmp_path):
             said = {"lies": "wrong data", "again": ""}.get(name, "brought nothing")
             assert any(said in note for note in ["", *node.notes]), (name, node.notes)
         assert sources["again"].calls == 1, "who brought nothing is not asked again"
-        alone = Node(image, tmp_path / "alone", sources["only status"].at).answer()
-        assert alone[0] == "EAGAIN", "nobody is left, and it ends all the same"
+        assert alone.answer()[0] == "EAGAIN", "nobody is left, and it ends all the same"
 
 
 def test_two_that_name_each_other(image, root, tmp_path):
