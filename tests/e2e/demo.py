@@ -2,6 +2,7 @@
 """`make demo`, outer half: builds what is missing, opens the web page's port on loopback, runs the night in a sandbox, and
 has the last word: `demo: ok`, or `demo: FAILED: why` once nothing of it is left on the machine."""
 import json
+import os
 import pathlib
 import signal
 import socket
@@ -22,7 +23,7 @@ class Demo:
     def __init__(self, folder: pathlib.Path, started: float):
         self.folder, self.started = folder, started
         self.report = folder / "report.json"
-        self.log = folder / "build.log"
+        self.log = pathlib.Path(os.path.relpath(folder / "build.log"))
         self.phases: dict[str, float] = {}
 
     def say(self, text: str) -> None:
