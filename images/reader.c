@@ -26,6 +26,7 @@
 #include "images/manifest.h"
 #include "images/reader_message.h"
 #include "images/seal.h"
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/space.h"
 #include "lib/str.h"
@@ -34,6 +35,8 @@ enum {
 	SILENCE_MS = 5 * 60 * 1000,
 	MEMORY_MAX = 512 << 20,
 	CPU_SECONDS = 120, /* and as many for each GiB of the file */
+	WALL_PER_CPU = 5,  /* a little later than seal.c ends it by its own clock */
+	GONE_TRIES = 50,   /* tenths of a second that its end may take */
 };
 
 /* ---- the reader's side ---- */
@@ -99,14 +102,19 @@ static int request_receive(
 	return 0;
 }
 
-static void seal_size(int source, struct seal *seal)
+static uint64_t cpu_seconds(int source)
 {
 	struct stat st;
 	uint64_t bytes = fstat(source, &st) == 0 && st.st_size > 0 ? (uint64_t)st.st_size : 0;
 
+	return CPU_SECONDS * (1 + (bytes >> 30));
+}
+
+static void seal_size(int source, struct seal *seal)
+{
 	seal->memory = MEMORY_MAX;
 	seal->file_size = IMAGE_SIZE_MAX;
-	seal->cpu_s = CPU_SECONDS * (1 + (bytes >> 30));
+	seal->cpu_s = cpu_seconds(source);
 }
 
 int reader_serve(int socket, uid_t uid)
@@ -204,14 +212,32 @@ static int request_send(
 	return 0;
 }
 
+/* Ends and reaps it. One that is ending already keeps its own status; one that only let go of its
+ * socket is not waited for. Behind the jail we may not be allowed to end it: then it has a moment,
+ * and its own clock after that. False: it could not be reaped. */
+static bool reap(struct reader *reader, int *ret_status)
+{
+	pid_t pid = reader->pid, reaped = 0;
+	bool killed;
+
+	reader->pid = 0;
+	if (pid <= 0)
+		return false;
+	killed = kill(pid, SIGKILL) == 0;
+	for (int i = 0; reaped == 0 && i < GONE_TRIES; i++) {
+		reaped = waitpid(pid, ret_status, killed ? 0 : WNOHANG);
+		if (reaped == 0)
+			poll(NULL, 0, 100);
+	}
+	return reaped == pid;
+}
+
 /* Why a reader went without a word. */
 static int gone(struct reader *reader, struct error **err)
 {
-	pid_t pid = reader->pid;
 	int status = 0;
 
-	reader->pid = 0;
-	if (pid > 0 && waitpid(pid, &status, 0) == pid && WIFSIGNALED(status)) {
+	if (reap(reader, &status) && WIFSIGNALED(status)) {
 		if (WTERMSIG(status) == SIGXCPU || WTERMSIG(status) == SIGKILL ||
 			WTERMSIG(status) == SIGALRM)
 			return error_make(err, -EINVAL,
@@ -227,14 +253,21 @@ static int gone(struct reader *reader, struct error **err)
 	return error_make(err, -EIO, "the reader of foreign files ended without an answer");
 }
 
-static int reply_receive(struct reader *reader, struct reader_reply *reply, struct error **err)
+/* Until `end_ms` of clock_real_ms(). */
+static int reply_receive(
+	struct reader *reader, int64_t end_ms, struct reader_reply *reply, struct error **err)
 {
 	struct pollfd waits = {.fd = reader->socket, .events = POLLIN};
+	int64_t left = end_ms - clock_real_ms();
 	ssize_t n;
-	int r;
+	int r = 0;
 
-	while ((r = poll(&waits, 1, SILENCE_MS)) < 0 && errno == EINTR)
+	while (left > 0 && (r = poll(&waits, 1, left < SILENCE_MS ? (int)left : SILENCE_MS)) < 0 &&
+		errno == EINTR)
 		;
+	if (r == 0 && left < SILENCE_MS)
+		return error_make(err, -EINVAL,
+			"reading it took more time than is allowed; no honest disk does");
 	if (r == 0)
 		return error_make(err, -ETIMEDOUT,
 			"the reader of foreign files said nothing for %d s", SILENCE_MS / 1000);
@@ -279,11 +312,15 @@ int reader_run(struct reader *reader, enum image_format format, const int files[
 	reader_progress_fn *progress, void *arg, struct reader_result *ret_result,
 	struct error **err)
 {
+	int64_t limit_ms = reader->limit_ms;
 	struct reader_reply reply;
 	int r = request_send(reader->socket, format, files, err);
 
+	if (limit_ms == 0)
+		limit_ms = (int64_t)cpu_seconds(files[READER_SOURCE]) * WALL_PER_CPU * 1000;
+	limit_ms += clock_real_ms();
 	while (r == 0) {
-		r = reply_receive(reader, &reply, err);
+		r = reply_receive(reader, limit_ms, &reply, err);
 		if (r < 0)
 			break;
 		/* It cannot ask itself, and the raw disk may be many times the file. */
@@ -305,10 +342,10 @@ int reader_run(struct reader *reader, enum image_format format, const int files[
 
 void reader_done(struct reader *reader)
 {
+	int status;
+
 	if (reader->socket >= 0)
 		close(reader->socket);
-	/* Behind the jail we may not be allowed to; then it ends by its next word, or its clock. */
-	if (reader->pid > 0)
-		waitpid(reader->pid, NULL, kill(reader->pid, SIGKILL) < 0 ? WNOHANG : 0);
+	reap(reader, &status);
 	*reader = (struct reader){.socket = -1};
 }

@@ -23,6 +23,8 @@ struct reader_result {
 struct reader {
 	int socket; /* -1: none */
 	pid_t pid;  /* 0: not our child */
+	/* It may take in all; 0: by the size of the file. */
+	int64_t limit_ms;
 };
 
 /* Called now and then; total 0 is unknown. */
@@ -34,7 +36,8 @@ int reader_fork(uid_t uid, struct reader *ret_reader, struct error **err);
 /* Takes the service's reader, which listens at that unix socket under a uid of its own. */
 int reader_connect(const char *path, struct reader *ret_reader, struct error **err);
 
-/* One image. Blocks; a reader that is silent for minutes is ended. What it says is checked, not
+/* One image. Blocks; a reader that is silent for minutes, or takes longer
+ * than its processor time could explain, is ended. What it says is checked, not
  * believed. -EINVAL and -E2BIG are the refusals, with the reason. */
 int reader_run(struct reader *reader, enum image_format format, const int files[READER_FILES],
 	reader_progress_fn *progress, void *arg, struct reader_result *ret_result,

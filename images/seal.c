@@ -150,7 +150,8 @@ static int calls_filter(struct error **err)
 int seal_enter(const struct seal *seal, const char **ret_missing, struct error **err)
 {
 	const char *missing = NULL;
-	int r = limits_set(seal, err);
+	int r = limits_set(seal, err), follows = 0;
+	pid_t parent = getppid();
 	bool alone;
 
 	/* By the clock it ends itself: under another uid nobody else may be allowed to end it. */
@@ -160,10 +161,14 @@ int seal_enter(const struct seal *seal, const char **ret_missing, struct error *
 	/* Root needs no user namespace for it, and there may be none to have: in a chroot, or where
 	 * the system keeps them from other users. */
 	alone = unshare(CLONE_NEWNET | CLONE_NEWIPC) == 0;
+	prctl(PR_GET_PDEATHSIG, &follows);
 	if (r == 0)
 		r = uid_change(seal->uid ? seal->uid : NOBODY, err);
 	if (r < 0)
 		return r;
+	/* With its uid a process loses the wish to end with its parent, which may have ended. */
+	if (follows && prctl(PR_SET_PDEATHSIG, follows) == 0 && getppid() != parent)
+		raise(follows);
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	if (!alone && unshare(CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWIPC) < 0)

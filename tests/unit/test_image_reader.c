@@ -6,7 +6,9 @@
 #include <stddef.h>
 #include <cmocka.h>
 
+#include <poll.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include "images/reader.h"
@@ -19,6 +21,7 @@ struct liar {
 	int socket;
 	const struct reader_reply *replies;
 	size_t n, len; /* len: of each packet, 0 the right one */
+	bool on_and_on;
 };
 
 static void *lie(void *arg)
@@ -31,6 +34,9 @@ static void *lie(void *arg)
 		for (size_t i = 0; i < liar->n; i++)
 			send(liar->socket, &liar->replies[i],
 				liar->len ? liar->len : sizeof(*liar->replies), MSG_NOSIGNAL);
+	while (liar->on_and_on && poll(NULL, 0, 20) == 0 &&
+		send(liar->socket, liar->replies, sizeof(*liar->replies), MSG_NOSIGNAL) > 0)
+		;
 	close(liar->socket);
 	return NULL;
 }
@@ -160,6 +166,65 @@ static void silence_at_the_end_is_an_error(void **state)
 	assert_non_null(strstr(err->text, "without an answer"));
 }
 
+/* One that always has something to say is not silent. */
+static void talk_without_end_is_ended(void **state)
+{
+	static const struct reader_reply reply = {.magic = READER_MAGIC, .kind = READER_PROGRESS};
+	int ends[2], files[READER_FILES] = {-1, -1, -1}, told = 0;
+	struct liar liar = {.replies = &reply, .on_and_on = true};
+	struct reader reader = {.limit_ms = 500};
+	struct reader_result result;
+	auto_error struct error *err = NULL;
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+	reader.socket = ends[0];
+	liar.socket = ends[1];
+	for (int i = 0; i < READER_FILES; i++)
+		files[i] = memfd_create("file", MFD_CLOEXEC);
+	assert_int_equal(pthread_create(&thread, NULL, lie, &liar), 0);
+	assert_int_equal(
+		reader_run(&reader, FORMAT_UNKNOWN, files, count, &told, &result, &err), -EINVAL);
+	assert_non_null(strstr(err->text, "more time"));
+	assert_true(told > 0);
+	reader_done(&reader);
+	pthread_join(thread, NULL);
+	for (int i = 0; i < READER_FILES; i++)
+		close(files[i]);
+}
+
+/* A child that lets go of its socket and lives on holds nobody up. */
+static void one_that_only_hangs_up_is_ended(void **state)
+{
+	int ends[2], file = memfd_create("file", MFD_CLOEXEC);
+	const int files[READER_FILES] = {file, file, file};
+	struct reader reader = {.socket = -1};
+	struct reader_result result;
+	int told = 0;
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+	reader.pid = fork();
+	if (reader.pid == 0) {
+		struct reader_request request;
+
+		close(ends[0]);
+		recv(ends[1], &request, sizeof(request), 0);
+		close(ends[1]);
+		for (;;)
+			pause();
+	}
+	close(ends[1]);
+	reader.socket = ends[0];
+	alarm(60); /* else the test would wait with it */
+	assert_true(reader_run(&reader, FORMAT_UNKNOWN, files, count, &told, &result, NULL) < 0);
+	alarm(0);
+	assert_int_equal(reader.pid, 0);
+	reader_done(&reader);
+	close(file);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -167,6 +232,8 @@ int main(void)
 		cmocka_unit_test(every_lie_is_refused),
 		cmocka_unit_test(words_are_printable_or_not_repeated),
 		cmocka_unit_test(silence_at_the_end_is_an_error),
+		cmocka_unit_test(talk_without_end_is_ended),
+		cmocka_unit_test(one_that_only_hangs_up_is_ended),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,7 +8,9 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <poll.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include "images/seal.h"
@@ -198,6 +200,44 @@ static void a_reader_of_root_is_somebody_else(void **state)
 	close(ends[1]);
 }
 
+/* The one that started it is killed: root's reader, with its other uid, goes too. */
+static void a_reader_of_root_ends_with_its_parent(void **state)
+{
+	int ends[2], status;
+	struct pollfd waits;
+	char byte;
+	pid_t pid;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(pipe(ends), 0);
+	pid = fork();
+	if (pid == 0) {
+		if (fork() == 0) {
+			const struct seal seal = {.uid = 64321,
+				.memory = 64 << 20,
+				.file_size = FILE_MAX,
+				.cpu_s = 20};
+
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			if (seal_enter(&seal, NULL, NULL) == 0 && write(ends[1], "r", 1) == 1)
+				works_for_ever(0);
+			_exit(99);
+		}
+		for (;;)
+			pause();
+	}
+	close(ends[1]);
+	assert_int_equal(read(ends[0], &byte, 1), 1);
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	waits = (struct pollfd){.fd = ends[0], .events = POLLIN};
+	assert_int_equal(poll(&waits, 1, 10000), 1); /* nobody has the other end any more */
+	assert_int_equal(read(ends[0], &byte, 1), 0);
+	close(ends[0]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -207,6 +247,7 @@ int main(void)
 #endif
 		cmocka_unit_test(time_ends_at_the_limit),
 		cmocka_unit_test(a_reader_of_root_is_somebody_else),
+		cmocka_unit_test(a_reader_of_root_ends_with_its_parent),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
