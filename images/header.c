@@ -155,7 +155,7 @@ int image_header_check(
 		return r;
 	if (header.virtual_size > IMAGE_SIZE_MAX)
 		return error_make(err, -EINVAL,
-			"the disk has %llu bytes; images may have %llu (4 TiB)",
+			"the disk has %llu bytes; images may have %llu (1 TiB)",
 			(unsigned long long)header.virtual_size,
 			(unsigned long long)IMAGE_SIZE_MAX);
 	*ret_header = header;

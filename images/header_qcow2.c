@@ -236,7 +236,7 @@ static int geometry_check(const struct qcow2 *q, struct error **err)
 		return error_make(err, -EINVAL,
 			"the qcow2 file holds a disk of %llu bytes; images are multiples of 512 up "
 			"to "
-			"%llu (4 TiB)",
+			"%llu (1 TiB)",
 			(unsigned long long)q->virtual_size, (unsigned long long)IMAGE_SIZE_MAX);
 	if (q->refcount_order > 6)
 		return error_make(err, -EINVAL,

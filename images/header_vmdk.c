@@ -105,7 +105,7 @@ static int geometry_check(const struct header *h, struct error **err)
 		return error_make(err, -EINVAL, "VMDK version %u; 1 to 3 are known", h->version);
 	if (h->capacity == 0 || h->capacity > IMAGE_SIZE_MAX / VMDK_SECTOR)
 		return error_make(err, -EINVAL,
-			"the VMDK file holds a disk of %llu sectors; images have up to %llu (4 "
+			"the VMDK file holds a disk of %llu sectors; images have up to %llu (1 "
 			"TiB)",
 			(unsigned long long)h->capacity,
 			(unsigned long long)(IMAGE_SIZE_MAX / VMDK_SECTOR));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Mark and sweep over the store's folders.
  *
- * Mark: the digests of all manifests, sorted in one array (32 bytes a chunk: 1 MB for 128 GiB of
- * images). Sweep: every file under chunks/ whose name is not in the array. The two are only right
+ * Mark: the digests of all manifests, sorted in one array (32 bytes a chunk: 16 MiB for 128 GiB of
+ * data). Sweep: every file under chunks/ whose name is not in the array. The two are only right
  * while nobody else writes, which the caller's lock ensures.
  *
  * Names that are not digests are nobody's business here: they are left alone, so that a stray file

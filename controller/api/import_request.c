@@ -7,6 +7,7 @@
 #include "controller/api/import_request.h"
 
 #include "images/download.h"
+#include "images/manifest.h"
 #include "lib/str.h"
 
 const char *const import_formats[] = {"raw", "qcow2", "vmdk", "ova", NULL};
@@ -24,7 +25,7 @@ static const struct json_field fields[] = {
 		.names = import_formats},
 	FIELD(struct import_request, kernel, JSON_KIND_STRING, false),
 	FIELD(struct import_request, initrd, JSON_KIND_STRING, false),
-	FIELD_MAX(struct import_request, cmdline, JSON_KIND_STRING, false, 1024),
+	FIELD_MAX(struct import_request, cmdline, JSON_KIND_STRING, false, MANIFEST_CMDLINE_MAX),
 	FIELD(struct import_request, draft, JSON_KIND_BOOL, false),
 };
 

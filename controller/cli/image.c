@@ -13,7 +13,7 @@
 #include "lib/hash.h"
 #include "lib/str.h"
 
-enum { CMDLINE_MAX = 4096 };
+enum { CMDLINE_MAX = 2047 + 2 }; /* the kernel's own limit, and the end of a line */
 
 static const struct show_column columns[] = {
 	{"name", "name", SHOW_TEXT},

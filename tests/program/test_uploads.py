@@ -244,7 +244,9 @@ def test_import(importing):
     disk = b"\0" * 8 * MIB + os.urandom(6 * MIB) + b"\0" * 2 * MIB
     kernel = os.urandom(100000)
     digest, kernel_digest = upload(importing, disk), upload(importing, kernel)
-    body = {"name": "mpi", "upload": digest, "format": "raw", "kernel": kernel_digest, "cmdline": "root=/dev/vda"}
+    body = {"name": "mpi", "upload": digest, "format": "raw", "kernel": kernel_digest, "cmdline": "root=/dev/vda ".ljust(2047, "x")}
+    long = importing("POST", "/images", {**body, "cmdline": "x" * 2048})
+    assert long.status == 400 and long.json["field"] == "cmdline"
     done = ended(importing, importing("POST", "/images", body))
     assert done["state"] == "done", done
     image = importing.ok("GET", "/images/mpi").json
@@ -253,7 +255,7 @@ def test_import(importing):
     assert manifest.status == 200 and sha256(manifest.body) == image["digest"]
     chunks = [c for part in manifest.json["parts"].values() for c in part["chunks"] if c != "0"]
     assert chunks and all(importing.boot(f"/chunks/{c}").status == 200 for c in chunks)
-    assert importing("GET", f"/uploads/{digest}").json["have"] == 0, "used up"
+    assert all(importing("GET", f"/uploads/{d}").json["have"] == 0 for d in (digest, kernel_digest)), "used up"
     assert [e["kind"] for e in importing.events() if e["subject"] == "image/mpi"] == ["image.added", "image.published", "import.done"]
     upload(importing, disk)
     assert ended(importing, importing("POST", "/images", {"name": "mpi", "upload": digest}))["state"] == "done"
