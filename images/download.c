@@ -342,8 +342,10 @@ static int answer_judge(struct run *run, const struct httpc_response *response, 
 		return part_restart(run, err);
 	if (status >= 500 || status == 429 || status == 408)
 		return error_make(err, -EAGAIN, "the server answers with status %d", status), 0;
-	return error_make(err, status == 404 || status == 410 ? -ENOENT : -EINVAL,
-		"the server answers with status %d", status);
+	return error_field(err, status == 404 || status == 410 ? -ENOENT : -EINVAL, "url",
+		"the server answers with status %d; %s", status,
+		status == 401 || status == 403 ? "load the file yourself and import it from there"
+					       : "look whether the URL is right");
 }
 
 static bool worth_a_try(int code)

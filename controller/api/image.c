@@ -97,7 +97,7 @@ static int check_source(
 			       : error_field(err, -EPERM, field,
 					 "only an administrator may name a file on the lab server; "
 					 "upload it");
-	int r = upload_path(request->controller, text, &path, err);
+	int r = upload_path(request->controller, text, field, &path, err);
 	free(path);
 	return r;
 }

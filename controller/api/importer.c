@@ -52,11 +52,11 @@ struct importer {
 };
 
 /* The digest of an upload -> its path; a path stays one. */
-static int resolve(
-	struct controller *controller, const char *text, char **ret_path, struct error **err)
+static int resolve(struct controller *controller, const char *text, const char *field,
+	char **ret_path, struct error **err)
 {
 	if (text && sha256_hex_ok(text))
-		return upload_path(controller, text, ret_path, err);
+		return upload_path(controller, text, field, ret_path, err);
 	*ret_path = xstrdup(text);
 	return 0;
 }
@@ -378,11 +378,11 @@ static int import_start(struct importer *importer, struct error **err)
 		importer->loaded  ? importer->loaded
 		: request->upload ? request->upload
 				  : request->path,
-		&file, err);
+		"upload", &file, err);
 	if (r >= 0)
-		r = resolve(controller, request->kernel, &kernel, err);
+		r = resolve(controller, request->kernel, "kernel", &kernel, err);
 	if (r >= 0)
-		r = resolve(controller, request->initrd, &initrd, err);
+		r = resolve(controller, request->initrd, "initrd", &initrd, err);
 	if (r < 0)
 		return r;
 	const char *const pairs[][2] = {

@@ -111,12 +111,12 @@ void uploads_free(struct uploads *uploads)
 	free(uploads);
 }
 
-int upload_path(
-	struct controller *controller, const char *sha256, char **ret_path, struct error **err)
+int upload_path(struct controller *controller, const char *sha256, const char *field,
+	char **ret_path, struct error **err)
 {
 	auto_free char *path = sha256_hex_ok(sha256) ? incoming_path(controller, sha256, "") : NULL;
 	if (!path || access(path, R_OK) != 0)
-		return error_field(err, -ENOENT, "upload",
+		return error_field(err, -ENOENT, field,
 			"there is no whole upload %s; PUT it to /api/v1/uploads/ first", sha256);
 	*ret_path = TAKE_PTR(path);
 	return 0;

@@ -17,7 +17,8 @@ int store_image_by_digest(
 /* By name, then newest revision first; name NULL: all. */
 int store_image_list(
 	struct store *store, const char *name, struct images *ret_images, struct error **err);
-/* The revision of the next image of this name: 1 for the first, never one that was published. */
+/* The revision of the next image of this name: 1 for the first, never one that was published. That
+ * of a draft which was the newest and was deleted is given again: nobody was to use it. */
 int store_image_next_revision(
 	struct store *store, const char *name, uint64_t *ret_revision, struct error **err);
 /* Events "image.added", "image.removed". Inserting the same name, revision and digest again is

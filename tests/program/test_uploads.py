@@ -247,6 +247,9 @@ def test_import(importing):
     body = {"name": "mpi", "upload": digest, "format": "raw", "kernel": kernel_digest, "cmdline": "root=/dev/vda ".ljust(2047, "x")}
     long = importing("POST", "/images", {**body, "cmdline": "x" * 2048})
     assert long.status == 400 and long.json["field"] == "cmdline"
+    for field in ("upload", "kernel"):
+        missing = importing("POST", "/images", {**body, field: "ab" * 32})
+        assert missing.status == 404 and missing.json["field"] == field, missing.json
     done = ended(importing, importing("POST", "/images", body))
     assert done["state"] == "done", done
     image = importing.ok("GET", "/images/mpi").json

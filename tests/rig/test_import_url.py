@@ -177,7 +177,8 @@ def test_trouble_of_the_server_is_waited_out(web, tmp_path):
 
 
 @pytest.mark.parametrize("change, options, reason", [
-    (lambda w: setattr(w, "statuses", [404]), (), "status 404"),
+    (lambda w: setattr(w, "statuses", [404]), (), "status 404; look"),
+    (lambda w: setattr(w, "statuses", [403]), (), "status 403; load the file yourself"),
     (lambda w: None, ("--sha256", "ab" * 32), "another SHA-256"),
     (lambda w: None, ("--max", "1000000"), "larger than 1000000"),
     (lambda w: setattr(w, "length", False), ("--max", "1000000"), "larger than 1000000"),
