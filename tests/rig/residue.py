@@ -31,7 +31,7 @@ STAYS = re.compile(r"runs/\d+/output|incoming/[0-9a-f]{64}|peers/[a-z0-9-]+\.pem
 
 def files(lab) -> list[str]:
     """What the controller keeps for runs, uploads and calls: keys of the night, pieces, files half-written."""
-    found = (path.relative_to(lab.state).as_posix() for folder in ("runs", "incoming", "peers")
+    found = (path.relative_to(lab.state).as_posix() for folder in ("runs", "incoming", "loading", "peers")
              for path in (lab.state / folder).rglob("*") if not path.is_dir())
     return sorted(name for name in found if not STAYS.fullmatch(name))
 
