@@ -278,7 +278,7 @@ REFUSED = [
     (vmdk, ("--format", "qcow2"), "lacks the magic"),
     (fifo, (), "not a plain file"),
     (lambda *_: pathlib.Path("/nowhere/disk"), (), "No such file"),
-    (lambda d, t: patched(d, t, 24, struct.pack(">Q", 1 << 60)), (), "4 TiB"),
+    (lambda d, t: patched(d, t, 24, struct.pack(">Q", 1 << 60)), (), "1 TiB"),
     (lambda d, t: patched(d, t, 72, struct.pack(">Q", 1 << 40)), (), "features this version does not know"),
     (lambda d, t: d, ("--cmdline", "quiet"), "needs a kernel"),
     (lambda d, t: d, ("--kernel", "/dev/zero"), "not a plain file"),
