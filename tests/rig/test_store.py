@@ -104,10 +104,10 @@ def test_a_full_disk_fails_the_import_and_nothing_else(small, tmp_path):
     store = small.state / "store"
     before = files_in(store)
     failed = ended(small, small("POST", "/images", {"name": "mpi", "path": str(big)}))
-    assert failed["state"] == "failed" and "No space left" in failed["reason"], failed
+    assert failed["state"] == "failed" and "disk is full" in failed["reason"], failed
     assert files_in(store) == before, "nothing is left of it"
     assert [i["revision"] for i in small.ok("GET", "/images").items] == [1]
-    assert "No space left" in small.events("import.failed")[0]["text"]
+    assert "disk is full" in small.events("import.failed")[0]["text"]
     assert ended(small, small("POST", "/images", {"name": "mpi", "path": str(disk)}))["state"] == "done"
 
 
