@@ -30,11 +30,11 @@ enum {
 	STATUS_MS = 500,
 	STATUS_BAD_MS = 150, /* while much is missed */
 	STATUS_PAGES = 4,
-	DEAF_NEW_MS = 800, /* welcome, and never any multicast: a plan was sent six times since */
+	DEAF_NEW_MS = 500, /* welcome, and never any multicast: a plan was sent six times since */
 	DEAF_MS = 3000,	   /* the same for one that heard some */
 	DEAF_AGAIN_MS = 50,
-	REJOIN_MS = 300, /* the switch may not have heard that we joined */
-	PROBE_MS = 500,	 /* after such a silence of the group: does the sender live? */
+	REJOIN_MS = 200, /* the switch may not have heard that we joined */
+	PROBE_MS = 250,	 /* after such a silence of the group: does the sender live? */
 	REFUSALS = 6,	 /* of hellos in a row: nobody is there */
 	WANT_MS = 20,
 	WANT_AGAIN_MS = 120,

@@ -2,9 +2,10 @@
 /* The sender of images as a child of the daemon.
  *
  * It is started by the first goal that names an image its PC lacks, gets further digests on its
- * standard input while it runs, and is ended after nobody listened to it for a while; so a lab
- * without work sends nothing and keeps no process. It dies with us, for its input ends then. Where
- * the lab has no multicast it is the meeting point and the root of the chain, nothing else.
+ * standard input while it runs, and is ended after nobody listened to it for a while, or when no PC
+ * is lent any more; so a lab without work sends nothing and keeps no process. It dies with us, for
+ * its input ends then. Where the lab has no multicast it is the meeting point and the root of the
+ * chain, nothing else.
  *
  * Nothing depends on it: a host that finds no cast goes on by its peers and by HTTP, so a sender that
  * cannot start or dies is one line in the log, and it is not started again before a pause.
@@ -175,6 +176,8 @@ static int on_exit_child(sd_event_source *source, const siginfo_t *info, void *a
 	if (!cast->ending)
 		log_warning("cast: the sender ended (%s %d); hosts get images from their peers and by HTTP",
 			info->si_code == CLD_EXITED ? "exit" : "signal", info->si_status);
+	else
+		cast->began_ms = 0; /* it did well, and may come again at once */
 	forget(cast);
 	return 0;
 }
@@ -269,6 +272,24 @@ void cast_goal(struct controller *controller, const char *pc, struct proto_goal 
 	if (sends)
 		goal->cast = xasprintf(
 			"%s:%u", ip4_format(config->lan_address.address, address), config->cast_port);
+}
+
+int think_cast(struct drive *drive, struct error **err)
+{
+	struct cast *cast = drive->cast;
+	struct pcs pcs = {0};
+	bool lent = false;
+	if (!cast || cast->pid == 0)
+		return 0;
+	int r = store_pc_list(drive->controller->store, NULL, &pcs, err);
+	if (r < 0)
+		return r;
+	vec_each (struct pc, pc, &pcs)
+		lent |= pc->state >= PC_WAKING && pc->state <= PC_DRAINING;
+	pcs_done(&pcs);
+	if (!lent)
+		end(cast);
+	return 0;
 }
 
 void cast_free(struct cast *cast)

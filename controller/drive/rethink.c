@@ -45,6 +45,7 @@ static const struct {
 	{"clusters", think_clusters},
 	{"runs", think_runs},
 	{"network", think_netd},
+	{"cast", think_cast},
 };
 
 static int think_all(struct drive *drive, struct error **err)

@@ -71,5 +71,6 @@ int think_joins(struct drive *drive, struct error **err);
 int think_clusters(struct drive *drive, struct error **err);
 int think_runs(struct drive *drive, struct error **err);
 int think_netd(struct drive *drive, struct error **err);
+int think_cast(struct drive *drive, struct error **err); /* ends the sender when no PC is lent */
 
 #endif
