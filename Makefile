@@ -27,7 +27,7 @@ libs     = $(shell pkg-config --libs $(1))
 # Rooms: every .c of a folder but the mains goes into one archive, in the order of the floors.
 MAINS   := images/base_nbd.c controller/nightclassd.c controller/cli/nightclass.c netconf/nightclass-netd.c \
            images/nightclass-import.c images/nightclass-download.c images/nightclass-cast.c \
-           boot/hostd/nightclass-hostd.c guest-agent/nightclass-guest.c
+           boot/hostd/nightclass-hostd.c guest-agent/nightclass-guest.c images/nightclass-root.c images/root_hash.c
 room     = $(filter-out $(MAINS),$(wildcard $(addsuffix /*.c,$(1))))
 LIB     := $(call room,lib)
 NETCONF := $(call room,netconf)
@@ -41,9 +41,10 @@ CLI     := $(call room,controller/cli)
 obj      = $(patsubst %.c,$(B)/obj/%.o,$(1))
 archive  = $(B)/lib$(1).a
 PLUGIN  := $(B)/nightclass-base.so
+INITRD  := $(B)/nightclass-root
 PROGRAMS := nightclassd nightclass nightclass-netd nightclass-import nightclass-download nightclass-cast nightclass-hostd \
             nightclass-guest
-all: $(addprefix $(B)/,$(PROGRAMS)) $(PLUGIN)
+all: $(addprefix $(B)/,$(PROGRAMS)) $(PLUGIN) $(INITRD)
 .PHONY: all
 
 $(B)/obj/%.o: %.c | $(B)/gen/generated
@@ -109,6 +110,13 @@ $(PLUGIN): $(call pic,$(BASE)) $(B)/pic/lib.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) -shared $(LDFLAGS) -o $@ $^ $(call libs,jansson gnutls libcurl libzstd) -pthread
 
+# What receives the root image in the host's initramfs, where no library is: static, and so never sanitised either.
+ROOT    := $(addprefix images/,nightclass-root.c root_hash.c cast_frame.c cast_plan.c cast_recv.c cast_recv_block.c \
+           cast_recv_plan.c cast_recv_report.c cast_recv_verify.c chunk.c fec.c gf256.c held.c held_check.c held_chunks.c manifest.c)
+$(INITRD): $(call pic,$(ROOT)) $(B)/pic/lib.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) -static -s $(LDFLAGS) -o $@ $^ $(shell pkg-config --static --libs jansson libzstd nettle) -pthread
+
 # Generated sources: the schema and the web page as C arrays.
 WEB_FILES := $(sort $(wildcard web/*.html web/*.js web/*.css web/*.svg))
 $(B)/gen/generated: controller/store/schema.sql $(WEB_FILES) lib/embed.sh
@@ -150,8 +158,8 @@ fuzz:
 IMG := build/images
 files_of = $(shell find $(1) -type f 2>/dev/null)
 RECIPE := images/recipes/debian-tree boot/host-image/pick.sh
-$(IMG)/host/host.squashfs: $(B)/nightclass-hostd $(PLUGIN) $(call files_of,boot/host-image) $(RECIPE)
-	boot/host-image/build $(IMG)/host $(B)/nightclass-hostd $(PLUGIN)
+$(IMG)/host/host.squashfs: $(B)/nightclass-hostd $(PLUGIN) $(INITRD) $(call files_of,boot/host-image) $(RECIPE)
+	boot/host-image/build $(IMG)/host $(B)/nightclass-hostd $(PLUGIN) $(INITRD)
 define recipe_rule
 $(IMG)/$(1)/disk.raw: $(B)/nightclass-guest images/recipes/vm-image $(call files_of,images/recipes/$(1) images/recipes/common) $(RECIPE)
 	images/recipes/$(1)/build $(IMG)/$(1) $(B)/nightclass-guest
@@ -171,7 +179,7 @@ images-demo: $(IMG)/host/host.squashfs $(IMG)/mpi-lean/disk.raw $(IMG)/desktop.i
 images-check: images images-demo $(IMG)/cloud/disk.raw $(IMG)/desktop-class/disk.raw
 # The promise of a recipe: the same packages, the same bytes. Each one twice from nothing but the packages' files, so it
 # asks the mirrors; `make check` tests the half of it that needs no network.
-recipes-twice: $(B)/nightclass-guest $(B)/nightclass-hostd $(PLUGIN)
+recipes-twice: $(B)/nightclass-guest $(B)/nightclass-hostd $(PLUGIN) $(INITRD)
 	tests/rig/recipes-twice $^ host mpi mpi-lean desktop-class
 .PHONY: images images-demo images-check recipes-twice
 
@@ -216,7 +224,7 @@ install: all
 		$(DESTDIR)$(PREFIX)/lib/sysctl.d
 	install -m 755 $(B)/nightclass $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(addprefix $(B)/,$(filter-out nightclass,$(PROGRAMS))) $(DESTDIR)$(SBIN)/
-	install -D -m 755 -t $(DESTDIR)$(PREFIX)/lib/nightclass $(PLUGIN)
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/lib/nightclass $(PLUGIN) $(INITRD)
 	$(B)/nightclass completion bash >$(DESTDIR)$(COMPLETION)/nightclass
 	@# The recipes stand as in the source tree, for they use each other; installed, their cache is the system's.
 	rm -rf $(addprefix $(DESTDIR)$(DATA)/,images/recipes boot/host-image day)

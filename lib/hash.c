@@ -7,14 +7,16 @@
  * never fails on a sound system) the program ends: going on with a zero digest or a guessable token
  * is worse.
  *
+ * What needs no library is in hash_text.c: the one program that cannot bring GnuTLS along (images/
+ * nightclass-root.c) has SHA-256 from elsewhere.
+ *
  * Must not be used for passwords chosen by people.
  */
-#include <fcntl.h>
 #include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
 
 #include "lib/hash.h"
-#include "lib/str.h"
+#include "lib/util.h"
 
 struct sha256_stream {
 	gnutls_hash_hd_t hash;
@@ -53,62 +55,6 @@ struct sha256 sha256_end(struct sha256_stream *stream)
 	return digest;
 }
 
-int sha256_file(const char *path, struct sha256 *ret_digest, struct error **err)
-{
-	enum { PIECE = 256 << 10 };
-	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
-	auto_free char *piece = NULL;
-	struct sha256_stream *stream = NULL;
-	struct sha256 digest;
-	ssize_t n = 0;
-	int r = 0;
-
-	if (fd < 0)
-		return error_make(err, -errno, "%s cannot be opened: %m.", path);
-	piece = xcalloc(1, PIECE);
-	stream = sha256_begin();
-	do {
-		n = read(fd, piece, PIECE);
-		if (n > 0)
-			sha256_add(stream, piece, (size_t)n);
-		else if (n < 0 && errno != EINTR)
-			r = error_make(err, -errno, "%s cannot be read: %m.", path);
-	} while (n != 0 && r == 0);
-	digest = sha256_end(stream);
-	if (r == 0)
-		*ret_digest = digest;
-	return r;
-}
-
-static char *to_hex(const uint8_t *bytes, size_t n, char *ret_text)
-{
-	static const char digits[] = "0123456789abcdef";
-
-	for (size_t i = 0; i < n; i++) {
-		ret_text[2 * i] = digits[bytes[i] >> 4];
-		ret_text[2 * i + 1] = digits[bytes[i] & 15];
-	}
-	ret_text[2 * n] = '\0';
-	return ret_text;
-}
-
-const char *sha256_format(const struct sha256 *digest, char ret_text[SHA256_TEXT])
-{
-	return to_hex(digest->b, SHA256_LEN, ret_text);
-}
-
-int sha256_parse(const char *text, struct sha256 *ret_digest)
-{
-	if (!sha256_hex_ok(text))
-		return -EINVAL;
-	for (size_t i = 0; i < SHA256_LEN; i++) {
-		char pair[] = {text[2 * i], text[2 * i + 1], '\0'};
-
-		ret_digest->b[i] = (uint8_t)strtoul(pair, NULL, 16);
-	}
-	return 0;
-}
-
 char *random_hex(size_t n)
 {
 	auto_free uint8_t *bytes = xcalloc(1, n);
@@ -116,7 +62,9 @@ char *random_hex(size_t n)
 
 	if (n && gnutls_rnd(GNUTLS_RND_KEY, bytes, n) < 0)
 		abort();
-	return to_hex(bytes, n, text);
+	for (size_t i = 0; i < n; i++)
+		snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+	return text;
 }
 
 bool secret_equal(const char *a, const char *b)

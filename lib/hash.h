@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* SHA-256 by GnuTLS, random bytes, hex. */
+/* SHA-256 (by GnuTLS), random bytes, hex. */
 #ifndef LIB_HASH_H
 #define LIB_HASH_H
 

@@ -66,7 +66,8 @@ def test_pages_settings_and_completion(installed):
     assert files(there / "share/man") == pages and len(pages) >= 8
     assert "ping_group_range" in (there / "lib/sysctl.d/60-nightclass.conf").read_text()
     assert "complete" in (there / "share/bash-completion/completions/nightclass").read_text()
-    assert mode(there / "lib/nightclass/nightclass-base.so") == "0o755"
+    for name in ("nightclass-base.so", "nightclass-root"):
+        assert mode(there / "lib/nightclass" / name) == "0o755"
     assert {path.name: mode(path) for path in (dest / "etc/nightclass").iterdir()} == \
         {"nightclass.conf": "0o644", "netd.conf": "0o644"}
 

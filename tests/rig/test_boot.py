@@ -50,6 +50,7 @@ def test_the_drivers_of_disks_are_an_image_of_their_own():
 def test_host_is_small_and_is_what_its_digest_says():
     image = HOST / "host.squashfs"
     assert image.stat().st_size <= 160 << 20
+    assert sum((HOST / name).stat().st_size for name in ("vmlinuz", "initrd.img")) <= 20e6, "what each PC loads by itself"
     with open(image, "rb") as f:
         assert hashlib.file_digest(f, "sha256").hexdigest() == (HOST / "host.squashfs.sha256").read_text().strip()
 
@@ -128,6 +129,18 @@ def test_a_broken_transfer_goes_on_where_it_stopped():
                            f"nightclass.root.sha256={hashlib.sha256(content).hexdigest()}")
     assert server.ranges == [0, 700000, 1000000], "no byte was asked for twice"
     assert "starting the host" in console, "and what was put together has the digest"
+
+
+def test_where_nobody_casts_the_root_image_it_is_fetched():
+    content = b"hsqs" + bytes(4092)
+    digest = hashlib.sha256(content).hexdigest()
+    with Server(content) as server:
+        console = start_pc(f"{bootif()} nightclass.root=http://10.0.2.2:{server.port}/image nightclass.root.sha256={digest} "
+                           f"nightclass.root.cast=10.0.2.2:9 nightclass.root.manifest={'1' * 64} nightclass.root.name=pc1")
+    told = dict(map(reversed, re.findall(r"nightclass \[([\d.]+)\] (receiving|no root image by the cast|fetching|starting)", console)))
+    assert "no root image by the cast: nobody casts there" in console and server.asked[-1] == "/image"
+    assert list(told) == ["receiving", "no root image by the cast", "fetching", "starting"]
+    assert float(told["fetching"]) - float(told["receiving"]) < 10, "it does not wait for what will not come"
 
 
 def test_disk_drivers_with_another_digest_are_not_used():
