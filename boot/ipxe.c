@@ -87,6 +87,11 @@ static void add_kernel(struct buf *b, const struct ipxe_boot *boot)
 	buf_addf(b, " nightclass.ca=sha256:%s nightclass.root=", boot->ca_sha256);
 	add_url(b, &boot->server, "/boot/files/host.squashfs");
 	buf_addf(b, " nightclass.root.sha256=%s", boot->root_sha256);
+	if (boot->cast_sha256)
+		buf_addf(b,
+			" nightclass.root.cast=%s:%u nightclass.root.manifest=%s"
+			" nightclass.root.name=%s",
+			address, boot->cast_port, boot->cast_sha256, boot->name);
 	if (boot->scratch_label) {
 		buf_addf(b, " nightclass.scratch=%s nightclass.disks=", boot->scratch_label);
 		add_url(b, &boot->server, "/boot/files/disks.squashfs");
@@ -161,6 +166,9 @@ static int check(const struct ipxe_boot *boot, struct error **err)
 	if (!boot->root_sha256 || !sha256_hex_ok(boot->root_sha256))
 		return error_field(
 			err, -EINVAL, "root_sha256", "the host image's digest %s", digest);
+	if (boot->cast_sha256 && (!sha256_hex_ok(boot->cast_sha256) || !boot->cast_port))
+		return error_field(err, -EINVAL, "cast_sha256",
+			"the manifest's digest %s, or its port is 0", digest);
 	if (!boot->scratch_label)
 		return 0;
 	if (!name_ok(boot->scratch_label))

@@ -30,6 +30,10 @@ struct ipxe_boot {
 	/* The rest is for IPXE_HOST. */
 	const char *ca_sha256;	 /* hex SHA-256 of the DER certificate of the controller's CA */
 	const char *root_sha256; /* hex SHA-256 of host.squashfs */
+	/* The same image is cast, from the server's address and this port, under this manifest (hex
+	 * SHA-256). NULL: it is not. */
+	const char *cast_sha256;
+	uint16_t cast_port;
 	/* The lab lends a partition of its PCs' own disks: its label, and the digest of disks.squashfs, which
 	 * holds the drivers that a host else does not have. NULL, both: no disk is looked at. */
 	const char *scratch_label, *disks_sha256;

@@ -109,6 +109,7 @@ int controller_init(struct controller *controller, const char *config_path, stru
 		controller_done(controller);
 		return r;
 	}
+	bootfiles_prepare(controller->bootfiles);
 	return 0;
 }
 

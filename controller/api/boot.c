@@ -7,7 +7,7 @@
  * it gets its own disk, so that a new boot is no way around the hold. When the host image is
  * missing or its digest is still being computed the script waits, and at last sends the PC to its
  * disk: a PC must never hang in its firmware. How a transfer ended is told to drive/boot: the last
- * byte of the root image ends the PC's boot slot, a transfer broken off becomes an event. */
+ * byte of what a PC needs by HTTP ends its boot slot, a transfer broken off becomes an event. */
 #include "controller/api/route.h"
 
 #include <fcntl.h>
@@ -78,7 +78,7 @@ static uint32_t backstop(struct controller *controller, const char *name)
 }
 
 struct digests {
-	char root[SHA256_TEXT], disks[SHA256_TEXT];
+	char root[SHA256_TEXT], cast[SHA256_TEXT], disks[SHA256_TEXT];
 };
 
 /* The disk drivers, for a lab that lends a partition. A host without them is still a host. */
@@ -99,6 +99,23 @@ static int scratch_part(
 	return r == 0 && !request->waited ? 0 : 1;
 }
 
+/* The root image by the cast, too. 1 done (with or without it), 0 wait. */
+static int cast_part(
+	const struct api_request *request, struct ipxe_boot *boot, char digest[SHA256_TEXT])
+{
+	struct sha256 manifest;
+	int r = bootfiles_root(request->controller->bootfiles, &manifest);
+	if (r == 0 && !request->waited)
+		return 0;
+	if (r > 0)
+		sha256_format(&manifest, digest);
+	if (!drive_boot_cast(request->controller, boot->name, r > 0 ? digest : NULL))
+		return 1;
+	boot->cast_sha256 = digest;
+	boot->cast_port = request->controller->config.cast_port;
+	return 1;
+}
+
 /* Fills the host part; 1 done, 0 wait, or LOCAL with a reason. */
 static int host_script(
 	const struct api_request *request, struct ipxe_boot *boot, struct digests *digests)
@@ -107,7 +124,7 @@ static int host_script(
 	int scratch = scratch_part(request, boot, digests->disks);
 	char *digest = digests->root;
 	int r = bootfiles_digest(request->controller->bootfiles, "host.squashfs", digest, &err);
-	if (r > 0 && scratch == 0)
+	if (r > 0 && (scratch == 0 || cast_part(request, boot, digests->cast) == 0))
 		return 0;
 	if (r > 0) {
 		boot->ca_sha256 = pki_ca_digest(request->controller->pki);
@@ -212,21 +229,17 @@ static int ca_get(
 	return text_answer(xstrdup(pki_ca(request->controller->pki)), ret_answer);
 }
 
-static void root_sent(const struct api_request *request, bool whole)
+static void file_sent(const struct api_request *request, bool whole)
 {
-	drive_boot_sent(request->controller, request->address, request->params[0], whole, true);
-}
-
-static void part_sent(const struct api_request *request, bool whole)
-{
-	drive_boot_sent(request->controller, request->address, request->params[0], whole, false);
+	drive_boot_sent(request->controller, request->address, request->params[0], whole);
 }
 
 static int file_get(
 	const struct api_request *request, struct api_answer *ret_answer, struct error **err)
 {
 	ret_answer->status = 200;
-	ret_answer->fd_sent = strcmp(request->params[0], "host.squashfs") == 0 ? root_sent : part_sent;
+	ret_answer->fd_sent = file_sent;
+	drive_boot_asked(request->controller, request->address, request->params[0]);
 	return bootfiles_open(request->controller->bootfiles, request->params[0], &ret_answer->fd,
 		&ret_answer->fd_size, err);
 }

@@ -16,6 +16,7 @@
 
 #include <stdatomic.h>
 #include <sys/stat.h>
+#include "controller/api/bootfiles.h"
 #include "controller/api/http.h"
 #include "controller/store/cluster.h"
 #include "controller/store/image.h"
@@ -293,8 +294,9 @@ static int no_import(struct store *store, struct error **err)
 	return r;
 }
 
-static int count_live(struct store *store, struct job *job, struct error **err)
+static int count_live(const struct controller *controller, struct job *job, struct error **err)
 {
+	struct store *store = controller->store;
 	struct images images = {0};
 	struct clusters clusters = {0};
 	const struct cluster_filter open = {.open_only = true};
@@ -302,6 +304,7 @@ static int count_live(struct store *store, struct job *job, struct error **err)
 	if (r >= 0)
 		r = store_cluster_list(store, &open, &clusters, err);
 	job->live = xcalloc(images.n + clusters.n + 1, sizeof(*job->live));
+	job->n_live = bootfiles_root(controller->bootfiles, &job->live[0]) > 0;
 	vec_each (struct image, image, &images)
 		sha256_parse(image->digest, &job->live[job->n_live++]);
 	vec_each (struct cluster, cluster, &clusters)
@@ -326,7 +329,7 @@ int checks_gc(struct checks *checks, bool dry, int64_t *ret_id, struct error **e
 	if (r >= 0)
 		r = chunkstore_open(job->dir, flags, &job->store, err);
 	if (r >= 0)
-		r = count_live(checks->controller->store, job, err);
+		r = count_live(checks->controller, job, err);
 	if (r < 0) {
 		job_free(job);
 		return r;

@@ -8,10 +8,15 @@
  *
  * When many come at once, plan/admit says who loads now and who asks again. The queue is memory only: a
  * restart forgets it, the waiting PCs ask again within seconds, and at worst one more round of slots loads beside
- * the first. */
+ * the first.
+ *
+ * A slot is for what a PC loads by HTTP. Where the root image is cast that is kernel and initramfs, a quarter of it
+ * all; a PC that the cast fails gets the rest without one. When one asks for it, the others' slots are for all again,
+ * until the cast has brought a root image whole: a lab without multicast is paced as if there were no cast. */
 #include "controller/drive/pcs.h"
 
 #include <stdarg.h>
+#include "controller/drive/cast.h"
 #include "controller/store/night.h"
 #include "controller/store/pc.h"
 #include "controller/store/store.h"
@@ -157,15 +162,42 @@ static void tell_broken(struct controller *controller, const struct pc *pc, cons
 		log_error("event: %s", error_text(err, r));
 }
 
-void drive_boot_sent(struct controller *controller, struct ip4 address, const char *file, bool whole, bool last)
+bool drive_boot_cast(struct controller *controller, const char *name, const char *digest)
+{
+	if (!controller->drive)
+		return false;
+	bool cast = digest && cast_root(controller, digest);
+	pc_memory(controller->drive, name)->root_cast = cast;
+	return cast;
+}
+
+void drive_boot_asked(struct controller *controller, struct ip4 address, const char *file)
 {
 	struct pc pc = {0};
-	if (!controller->drive || (whole && !last) ||
+	if (!controller->drive || strcmp(file, "host.squashfs") != 0 ||
 		store_pc_by_address(controller->store, address, &pc, NULL) < 0)
+		return;
+	if (pc_memory(controller->drive, pc.name)->root_cast)
+		cast_root_failed(controller->drive->cast);
+	pc_done(&pc);
+}
+
+/* Does a PC that got this file whole need no more by HTTP? */
+static bool is_last(struct drive *drive, const char *pc, const char *file)
+{
+	return strcmp(file, "host.squashfs") == 0 ||
+	       (strcmp(file, "initrd.img") == 0 && pc_memory(drive, pc)->root_cast &&
+		       cast_root_works(drive->cast));
+}
+
+void drive_boot_sent(struct controller *controller, struct ip4 address, const char *file, bool whole)
+{
+	struct pc pc = {0};
+	if (!controller->drive || store_pc_by_address(controller->store, address, &pc, NULL) < 0)
 		return;
 	if (!whole)
 		tell_broken(controller, &pc, file);
-	else
+	else if (is_last(controller->drive, pc.name, file))
 		plan_admit_end(&controller->drive->admits, pc.name);
 	pc_done(&pc);
 }

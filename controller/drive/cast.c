@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The sender of images as a child of the daemon.
  *
- * It is started by the first goal that names an image its PC lacks, gets further digests on its
- * standard input while it runs, and is ended after nobody listened to it for a while, or when no PC
- * is lent any more; so a lab without work sends nothing and keeps no process. It dies with us, for
- * its input ends then. Where the lab has no multicast it is the meeting point and the root of the
- * chain, nothing else.
+ * It is started by the first boot script that names the cast (a host's root image comes by it too),
+ * or by the first goal that names an image its PC lacks, gets further digests on its standard input
+ * while it runs, and is ended after nobody listened to it for a while, or when no PC is lent any
+ * more; so a lab without work sends nothing and keeps no process. It dies with us, for its input
+ * ends then. Where the lab has no multicast it is the meeting point and the root of the chain,
+ * nothing else.
  *
  * Nothing depends on it: a host that finds no cast goes on by its peers and by HTTP, so a sender that
  * cannot start or dies is one line in the log, and it is not started again before a pause.
@@ -23,6 +24,7 @@
 #include "controller/store/pc.h"
 #include "controller/store/store.h"
 #include "lib/clock.h"
+#include "lib/hash.h"
 #include "lib/log.h"
 #include "lib/spawn.h"
 
@@ -44,6 +46,8 @@ struct cast {
 	int64_t busy_ms;  /* somebody listened last */
 	int64_t began_ms; /* the last start, 0: never */
 	bool ending;
+	char root[SHA256_TEXT]; /* of the host's root image, "": not cast yet */
+	bool root_fails;	/* the last PC of which we know had to do without it */
 };
 
 /* Our sibling in the same folder, else whatever PATH has. */
@@ -67,6 +71,13 @@ static char *program(void)
 
 /* ---- what it says ---- */
 
+/* The others of a lab will do as the last one did. */
+static void root_whole(struct cast *cast, const char *name)
+{
+	cast->root_fails = false;
+	plan_admit_end(&cast->controller->drive->admits, name);
+}
+
 /* {"event":LANE,"name":PC,"image":DIGEST,"reason":TEXT} */
 static void event_said(struct cast *cast, const json_t *object)
 {
@@ -76,15 +87,19 @@ static void event_said(struct cast *cast, const json_t *object)
 	const char *image = json_string_value(json_object_get(object, "image"));
 	const char *reason = json_string_value(json_object_get(object, "reason"));
 	struct pc pc = {0};
-	if (!lane || !name || !image || !name_ok(name) || !reason || !text_ok(reason, 512))
+	if (!lane || !name || !image || !name_ok(name))
 		return;
-	if (store_pc_get(store, name, &pc, NULL) < 0)
+	bool root = strcmp(image, cast->root) == 0;
+	if (root && strcmp(lane, "done") == 0)
+		root_whole(cast, name);
+	if (!reason || !text_ok(reason, 512) || store_pc_get(store, name, &pc, NULL) < 0)
 		return;
 	pc_done(&pc);
 	auto_free char *subject = xasprintf("pc/%s", name);
-	log_notice("cast: PC %s, image %.12s: %s", name, image, reason);
-	store_event(store, "image.cast", subject, NULL, NULL, "PC %s leaves the cast of image %.12s: %s", name,
-		image, reason);
+	auto_free char *what = root ? xstrdup("the host root") : xasprintf("image %.12s", image);
+	log_notice("cast: PC %s, %s: %s", name, what, reason);
+	store_event(store, root ? "boot.cast" : "image.cast", subject, NULL, NULL,
+		"PC %s leaves the cast of %s: %s", name, what, reason);
 }
 
 /* Who listens, or takes part in a chain that begins here, keeps it alive. */
@@ -242,6 +257,43 @@ static bool offer(struct cast *cast, const char *digest)
 	return true;
 }
 
+/* Made when it is first needed; NULL: nothing moves yet. */
+static struct cast *cast_of(struct controller *controller)
+{
+	struct drive *drive = controller->drive;
+	if (!drive)
+		return NULL;
+	if (!drive->cast) {
+		drive->cast = xnew(struct cast);
+		*drive->cast = (struct cast){.controller = controller, .in = -1, .out = -1};
+	}
+	return drive->cast;
+}
+
+/* ---- the root image ---- */
+
+bool cast_root(struct controller *controller, const char *digest)
+{
+	bool none = strcmp(controller->config.cast_group, "none") == 0;
+	struct cast *cast = none ? NULL : cast_of(controller);
+	if (!cast || !offer(cast, digest))
+		return false;
+	cast->busy_ms = clock_real_ms(); /* a PC in its firmware listens some time later */
+	snprintf(cast->root, sizeof(cast->root), "%s", digest);
+	return true;
+}
+
+bool cast_root_works(const struct cast *cast)
+{
+	return cast && !cast->root_fails;
+}
+
+void cast_root_failed(struct cast *cast)
+{
+	if (cast)
+		cast->root_fails = true;
+}
+
 /* ---- goals ---- */
 
 static bool has(const struct proto_report *report, const char *digest)
@@ -257,17 +309,14 @@ void cast_goal(struct controller *controller, const char *pc, struct proto_goal 
 	const struct config *config = &controller->config;
 	struct proto_report report = {0};
 	char address[IP4_TEXT];
+	struct cast *cast = goal->images.n ? cast_of(controller) : NULL;
 	bool sends = false;
-	if (!controller->drive || goal->images.n == 0)
+	if (!cast)
 		return;
-	if (!controller->drive->cast) {
-		controller->drive->cast = xnew(struct cast);
-		*controller->drive->cast = (struct cast){.controller = controller, .in = -1, .out = -1};
-	}
 	bool reported = store_pc_report(controller->store, pc, &report, NULL) >= 0;
 	vec_each (struct proto_image, image, &goal->images)
 		if (!reported || !has(&report, image->digest))
-			sends = offer(controller->drive->cast, image->digest) || sends;
+			sends = offer(cast, image->digest) || sends;
 	proto_report_done(&report);
 	if (sends)
 		goal->cast = xasprintf(

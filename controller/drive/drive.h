@@ -32,9 +32,13 @@ enum drive_boot {
  * DRIVE_BOOT_WAIT, ret_turn says where it stands and when to ask again. */
 enum drive_boot drive_booted(
 	struct controller *controller, const char *pc, struct admit_answer *ret_turn);
-/* The boot listener sent a file to the PC at this address, or the PC broke the transfer off. `last`: with this file
- * it has all it needs from us to become a host, so its slot ends. */
-void drive_boot_sent(struct controller *controller, struct ip4 address, const char *file, bool whole, bool last);
+/* True: the root image with this manifest (NULL: there is none) is cast, and the PC's script may say so. */
+bool drive_boot_cast(struct controller *controller, const char *pc, const char *digest);
+/* The PC at this address asks the boot listener for a file. */
+void drive_boot_asked(struct controller *controller, struct ip4 address, const char *file);
+/* The boot listener sent a file to the PC at this address, or the PC broke the transfer off. With the last one that it
+ * needs by HTTP to become a host, its slot ends. */
+void drive_boot_sent(struct controller *controller, struct ip4 address, const char *file, bool whole);
 /* Where the PC stands in the boot queue: its entry (borrowed until the loop goes on) or NULL. */
 const struct admit_pc *drive_boot_place(struct controller *controller, const char *pc, unsigned *ret_ahead);
 

@@ -27,6 +27,7 @@ struct pc_memory {
 	int64_t waked_at; /* 0: none yet */
 	int64_t desktop_at; /* its own system last said that it is there (Unix seconds), 0: not yet */
 	bool local_boot;  /* fetched the local-disk script since it was told to leave */
+	bool root_cast;	  /* its boot script named the cast of the root image */
 	int64_t broke_at; /* it broke off a transfer, told at that time; 0: never */
 };
 VEC_OF(pc_memories, struct pc_memory);

@@ -83,6 +83,10 @@ static void test_host(void **state)
 	boot.scratch_label = "night-scratch";
 	boot.disks_sha256 = CA;
 	check_golden(&boot, "host-scratch.ipxe");
+	boot = host();
+	boot.cast_sha256 = CA;
+	boot.cast_port = 7867;
+	check_golden(&boot, "host-cast.ipxe");
 }
 
 static void test_local(void **state)
@@ -188,6 +192,26 @@ static void test_bad_scratch(void **state)
 	}
 }
 
+static void test_bad_cast(void **state)
+{
+	static const struct {
+		const char *digest;
+		uint16_t port;
+	} bad[] = {{"abc", 7867}, {CA " init=/bin/sh", 7867}, {CA, 0}};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		struct ipxe_boot boot = host();
+		auto_error struct error *err = NULL;
+		char *text = NULL;
+
+		boot.cast_sha256 = bad[i].digest;
+		boot.cast_port = bad[i].port;
+		assert_int_equal(ipxe_script(&boot, &text, &err), -EINVAL);
+		assert_string_equal(err->field, "cast_sha256");
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -198,6 +222,7 @@ int main(void)
 		cmocka_unit_test(test_refuse),
 		cmocka_unit_test(test_bad_members),
 		cmocka_unit_test(test_bad_scratch),
+		cmocka_unit_test(test_bad_cast),
 	};
 
 	return cmocka_run_group_tests_name("ipxe", tests, NULL, NULL);
