@@ -20,17 +20,14 @@
 #include "images/jail.h"
 
 #include <fcntl.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
 #include <linux/landlock.h>
-#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
-#include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
+
+#include "images/calls.h"
 
 #ifndef LANDLOCK_ACCESS_FS_TRUNCATE
 #define LANDLOCK_ACCESS_FS_TRUNCATE (1ULL << 14)
@@ -104,20 +101,6 @@ static int files_close(const struct jail_path *paths, size_t n, struct error **e
 	return syscall(SYS_landlock_restrict_self, ruleset, 0) < 0 ? -EOPNOTSUPP : 0;
 }
 
-#if defined(__x86_64__)
-#define ARCHITECTURE AUDIT_ARCH_X86_64
-#elif defined(__aarch64__)
-#define ARCHITECTURE AUDIT_ARCH_AARCH64
-#else
-_Static_assert(0, "the filter of system calls does not know this architecture");
-#endif
-
-#define ANSWER(code) BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ((code)&SECCOMP_RET_DATA))
-#define PASS BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
-#define IS(value, yes, no) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (value), (yes), (no))
-#define LOAD(member) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, member))
-#define DENY(name) IS(SYS_##name, 0, 1), ANSWER(EPERM)
-
 /* Calls that this list does not know yet are as absent as on an older kernel. */
 enum { CALLS_KNOWN = 452 };
 
@@ -127,10 +110,7 @@ enum { CALLS_KNOWN = 452 };
 static int calls_deny(void)
 {
 	struct sock_filter program[] = {
-		LOAD(arch),
-		IS(ARCHITECTURE, 1, 0),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
-		LOAD(nr),
+		CALLS_BEGIN,
 		BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, CALLS_KNOWN, 0, 1),
 		ANSWER(ENOSYS),
 #ifdef SYS_chmod /* the old names of calls, where the architecture has them */

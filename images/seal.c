@@ -19,17 +19,14 @@
 
 #include <grp.h>
 #include <limits.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
 #include <linux/landlock.h>
-#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
+
+#include "images/calls.h"
 
 enum { NOBODY = 65534, DESCRIPTORS_MAX = 32, WALL_PER_CPU = 4 };
 
@@ -85,25 +82,10 @@ static int files_close(void)
 	return 0;
 }
 
-#define ALLOW(name)                                                                                \
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 1),                                     \
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
-
-#if defined(__x86_64__)
-#define ARCHITECTURE AUDIT_ARCH_X86_64
-#elif defined(__aarch64__)
-#define ARCHITECTURE AUDIT_ARCH_AARCH64
-#else
-_Static_assert(0, "the filter of system calls does not know this architecture");
-#endif
-
 static int calls_filter(struct error **err)
 {
 	struct sock_filter program[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCHITECTURE, 1, 0),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		CALLS_BEGIN,
 		ALLOW(read),
 		ALLOW(write),
 		ALLOW(pread64),
@@ -134,7 +116,7 @@ static int calls_filter(struct error **err)
 #ifdef __SANITIZE_ADDRESS__
 		ALLOW(sigaltstack), /* when a function does not return */
 #endif
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (EPERM & SECCOMP_RET_DATA)),
+		ANSWER(EPERM),
 	};
 	const struct sock_fprog filter = {.len = ARRAY_LEN(program), .filter = program};
 
