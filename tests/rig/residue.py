@@ -20,7 +20,7 @@ def snapshot(lab) -> dict[str, list[str]]:
         "nft": [line for line in nft.splitlines() if line.strip()],
         "forwarding": [ns.run("sysctl", "-n", "net.ipv4.ip_forward").stdout.strip()],
         "processes": sorted(processes(lab)),
-        "files": files(lab),
+        "files": files(lab.state) if hasattr(lab, "state") else [],  # a lab with netd alone has no controller
     }
 
 
@@ -29,10 +29,10 @@ def snapshot(lab) -> dict[str, list[str]]:
 STAYS = re.compile(r"runs/\d+/output|incoming/[0-9a-f]{64}|peers/[a-z0-9-]+\.pem(\.\w{6})?")
 
 
-def files(lab) -> list[str]:
+def files(state) -> list[str]:
     """What the controller keeps for runs, uploads and calls: keys of the night, pieces, files half-written."""
-    found = (path.relative_to(lab.state).as_posix() for folder in ("runs", "incoming", "loading", "peers")
-             for path in (lab.state / folder).rglob("*") if not path.is_dir())
+    found = (path.relative_to(state).as_posix() for folder in ("runs", "incoming", "loading", "peers")
+             for path in (state / folder).rglob("*") if not path.is_dir())
     return sorted(name for name in found if not STAYS.fullmatch(name))
 
 

@@ -116,7 +116,7 @@ def test_controller_killed_while_a_program_runs(school, tmp_path):
     with subprocess.Popen(lab.cli_argv(*words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True, env=school.env) as cli:
         assert cli.stdout.readline() == "started\n"
-        assert "runs/1/key" in residue.files(lab)
+        assert "runs/1/key" in residue.files(lab.state)
         restart(lab)
         out, err = cli.communicate(timeout=120)
     assert cli.returncode == 1, (cli.returncode, out, err)
