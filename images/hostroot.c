@@ -33,7 +33,7 @@ int hostroot_store(
 {
 	const unsigned flags = CHUNKSTORE_WRITE | CHUNKSTORE_KEEP | CHUNKSTORE_SYNC;
 	auto_chunkstore struct chunkstore *chunks = NULL;
-	auto_manifest struct manifest manifest = {.name = xstrdup("host-root"), .revision = 1};
+	auto_manifest struct manifest manifest = {.name = xstrdup(HOSTROOT_NAME), .revision = 1};
 	int r = chunkstore_open(store, flags, &chunks, err);
 
 	if (r == 0)

@@ -297,6 +297,11 @@ int chunkstore_get_manifest(const struct chunkstore *store, const struct sha256 
 	return sweep_read_manifest(store->dir, digest, ret_manifest, err);
 }
 
+int chunkstore_names(const struct chunkstore *store, struct strings *ret_names, struct error **err)
+{
+	return sweep_names(store->dir, ret_names, err);
+}
+
 static int sweep_live(const char *dir, const struct digests *live, bool dry,
 	struct chunkstore_swept *swept, struct error **err)
 {

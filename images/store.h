@@ -17,6 +17,7 @@
 #include "images/manifest.h"
 #include "lib/error.h"
 #include "lib/hash.h"
+#include "lib/hostlist.h"
 
 struct chunkstore;
 
@@ -66,6 +67,10 @@ int chunkstore_put_manifest(struct chunkstore *store, const struct manifest *man
 /* Reads a manifest and checks its digest. Freed by manifest_done. */
 int chunkstore_get_manifest(const struct chunkstore *store, const struct sha256 *digest,
 	struct manifest *ret_manifest, struct error **err);
+
+/* The names in all manifests of the store, in no order, one for each revision. An error when one
+ * cannot be read. Freed by strings_done. */
+int chunkstore_names(const struct chunkstore *store, struct strings *ret_names, struct error **err);
 
 /* Bytes on disk of the different chunks that one manifest names; and of all chunks in the store. */
 int chunkstore_stored(const struct chunkstore *store, const struct manifest *manifest,

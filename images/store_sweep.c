@@ -116,6 +116,35 @@ int sweep_read_manifest(const char *dir, const struct sha256 *digest, struct man
 	return r < 0 ? error_wrap(err, r, "%s", path) : 0;
 }
 
+struct naming {
+	const char *dir;
+	struct strings names;
+};
+
+static int add_name(const char *path, const struct sha256 *digest, void *arg, struct error **err)
+{
+	struct naming *naming = arg;
+	auto_manifest struct manifest manifest = {0};
+	int r = sweep_read_manifest(naming->dir, digest, &manifest, err);
+
+	(void)path;
+	if (r == 0)
+		vec_push(&naming->names, TAKE_PTR(manifest.name));
+	return r;
+}
+
+int sweep_names(const char *dir, struct strings *ret_names, struct error **err)
+{
+	struct naming naming = {.dir = dir};
+	int r = visit_named(dir, "manifests", add_name, &naming, err);
+
+	if (r == 0)
+		*ret_names = naming.names;
+	else
+		strings_done(&naming.names);
+	return r;
+}
+
 void sweep_temps(const char *dir)
 {
 	auto_free char *folder = xasprintf("%s/tmp", dir);

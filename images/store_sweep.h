@@ -17,6 +17,9 @@ void digests_add_named(struct digests *set, const struct manifest *manifest);
 int sweep_read_manifest(const char *dir, const struct sha256 *digest, struct manifest *ret_manifest,
 	struct error **err);
 
+/* chunkstore_names. */
+int sweep_names(const char *dir, struct strings *ret_names, struct error **err);
+
 /* Everything in tmp/. */
 void sweep_temps(const char *dir);
 

@@ -25,6 +25,7 @@
 #include "controller/store/image.h"
 #include "controller/store/publish.h"
 #include "controller/store/store.h"
+#include "images/hostroot.h"
 #include "images/store.h"
 #include "lib/hash.h"
 #include "lib/clock.h"
@@ -446,31 +447,67 @@ void importer_kick(struct importer *importer)
 	sd_event_source_set_enabled(importer->next, SD_EVENT_ONESHOT);
 }
 
-/* Manifests that no image or open cluster names go, and the chunks only they named. At the start
- * alone: later an import or another lab's image may be on its way in. What cannot be swept now
- * waits for the next start. */
+VEC_OF(digests, struct sha256);
+
+/* What must stay: the images of the database, and what open clusters are made of. */
+static int live_list(struct store *store, struct digests *live, struct error **err)
+{
+	struct images images = {0};
+	struct clusters clusters = {0};
+	const struct cluster_filter open = {.open_only = true};
+	int r = store_image_list(store, NULL, &images, err);
+	if (r >= 0)
+		r = store_cluster_list(store, &open, &clusters, err);
+	vec_each (struct image, image, &images)
+		sha256_parse(image->digest, vec_add(live));
+	vec_each (struct cluster, cluster, &clusters)
+		sha256_parse(cluster->image, vec_add(live));
+	images_done(&images);
+	clusters_done(&clusters);
+	return r;
+}
+
+/* The database knows no image. Either there was never one, or it is a new one beside a store that
+ * is full; whoever lost it still has the images, and shall not lose them too. */
+static int keep_all(const struct chunkstore *chunks, struct error **err)
+{
+	struct strings names = {0};
+	const char *one = NULL;
+	size_t n = 0;
+	int r = chunkstore_names(chunks, &names, err);
+	vec_each (char *, name, &names)
+		if (strcmp(*name, HOSTROOT_NAME) != 0) {
+			one = *name;
+			n++;
+		}
+	if (n > 0)
+		log_warning(
+			"images: the database knows no image, but %s holds %zu (%s among "
+			"them), which are all kept. If the database was lost, stop nightclassd "
+			"and put its backup back before anything is imported: once the database "
+			"knows an image, a start removes all others. If they are not needed any "
+			"more, nightclass image gc removes them",
+			chunkstore_dir(chunks), n, one);
+	strings_done(&names);
+	return r;
+}
+
+/* Manifests that no image or open cluster names go, and the chunks only they named; when there is
+ * no such name at all, only chunks that no manifest names, by the opening. At the start alone:
+ * later an import or another lab's image may be on its way in. What cannot be swept now waits for
+ * the next start. */
 static int sweep(struct controller *controller, struct error **err)
 {
 	auto_free char *dir = xasprintf("%s/store", controller->config.state_dir);
 	auto_chunkstore struct chunkstore *chunks = NULL;
-	struct images images = {0};
-	struct clusters clusters = {0};
 	struct chunkstore_swept swept = {0};
-	VEC_OF(digests, struct sha256) live = {0};
-	const struct cluster_filter open = {.open_only = true};
-	int r = store_image_list(controller->store, NULL, &images, err);
-	if (r >= 0)
-		r = store_cluster_list(controller->store, &open, &clusters, err);
-	vec_each (struct image, image, &images)
-		sha256_parse(image->digest, vec_add(&live));
-	vec_each (struct cluster, cluster, &clusters)
-		sha256_parse(cluster->image, vec_add(&live));
-	images_done(&images);
-	clusters_done(&clusters);
+	struct digests live = {0};
+	int r = live_list(controller->store, &live, err);
 	if (r >= 0)
 		r = chunkstore_open(dir, CHUNKSTORE_WRITE, &chunks, err);
 	if (r >= 0)
-		r = chunkstore_gc(chunks, live.at, live.n, false, &swept, err);
+		r = live.n == 0 ? keep_all(chunks, err)
+				: chunkstore_gc(chunks, live.at, live.n, false, &swept, err);
 	vec_done(&live);
 	if (r >= 0 && swept.chunks + swept.manifests > 0)
 		log_info("images: %llu manifests and %llu chunks (%llu bytes) were swept",

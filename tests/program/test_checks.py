@@ -138,6 +138,41 @@ def test_gc_frees_what_nobody_names(controller, data):
     assert "Freed" in cli(controller, "image", "gc").stdout
 
 
+def test_a_new_database_beside_a_full_store_loses_no_image(controller, data, tmp_path):
+    """Whoever lost the database gets every image back with its backup; who wants none of them any more says so by gc."""
+    def database(source: pathlib.Path, target: pathlib.Path) -> None:
+        assert controller.stop() == 0, controller.log()
+        for file in source.glob("nightclass.db*"):
+            file.rename(target / file.name)
+        controller.start()
+
+    add_revision(controller, data=data)
+    stored, backup, token = chunks(controller), tmp_path / "backup", controller.admin
+    backup.mkdir()
+    database(controller.state, backup)
+    assert controller.ok("GET", "/images").items == [] and chunks(controller) == stored
+    warning = next(line for line in controller.log().splitlines() if "knows no image" in line)
+    assert "holds 1 (mpi among them)" in warning and "put its backup back" in warning and "image gc" in warning
+    database(backup, controller.state)
+    (controller.state / "admin.token").write_text(token)
+    assert of_json(controller, "image", "verify", "mpi")["damaged"] == 0
+    assert controller.log().count("knows no image") == 1
+    database(controller.state, backup)
+    assert of_json(controller, "image", "gc")["images"] == 1 and chunks(controller) == {}
+    controller.kill_and_restart()
+    assert controller.log().count("knows no image") == 2, "none is left to speak of"
+
+
+def test_the_host_root_alone_is_no_lost_image(controller):
+    boot = controller.state / "boot"
+    boot.mkdir(exist_ok=True)
+    (boot / "host.squashfs").write_bytes(os.urandom(2 * CHUNK))
+    controller.kill_and_restart()
+    manifests = until(lambda: list((controller.state / "store" / "manifests").iterdir()), 20, "the host root in the store")
+    controller.kill_and_restart()
+    assert manifests[0].exists() and "knows no image" not in controller.log()
+
+
 def test_gc_waits_for_an_import(controller, data):
     add_revision(controller, data=data)
     with sqlite3.connect(controller.state / "nightclass.db") as db:  # as if one were running

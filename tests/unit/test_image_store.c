@@ -290,6 +290,34 @@ static void a_damaged_manifest_stops_the_sweep(void **state)
 	assert_false(chunkstore_has(store, &orphan));
 }
 
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void every_manifest_has_its_name(void **state)
+{
+	auto_chunkstore struct chunkstore *store = open_store(*state, CHUNKSTORE_WRITE);
+	struct strings names = {0}, none = {0};
+
+	assert_int_equal(chunkstore_names(store, &names, NULL), 0);
+	assert_int_equal(names.n, 0);
+	put_image(store, "mpi", 'a');
+	put_image(store, "mpi", 'b');
+	struct sha256 class = put_image(store, "class", 'a');
+	assert_int_equal(chunkstore_names(store, &names, NULL), 0);
+	assert_int_equal(names.n, 3);
+	qsort(names.at, names.n, sizeof(*names.at), by_text);
+	assert_string_equal(names.at[0], "class");
+	assert_string_equal(names.at[1], "mpi");
+	assert_string_equal(names.at[2], "mpi");
+	strings_done(&names);
+	auto_free char *path = chunkstore_manifest_path(*state, &class);
+	write_file(path, "{}");
+	assert_int_equal(chunkstore_names(store, &none, NULL), -EBADMSG);
+	assert_null(none.at);
+}
+
 static void reports(uint64_t done, void *arg)
 {
 	uint64_t *last = arg;
@@ -418,6 +446,7 @@ int main(void)
 		STORE_TEST(a_preview_of_gc_removes_nothing),
 		STORE_TEST(one_who_is_alone_lets_nobody_in),
 		STORE_TEST(a_damaged_manifest_stops_the_sweep),
+		STORE_TEST(every_manifest_has_its_name),
 		STORE_TEST(cutting_skips_zeros_and_finds_the_rest),
 		STORE_TEST(who_could_not_sweep_doubts),
 		STORE_TEST(cutting_in_doubt_heals_and_guesses_nothing),
