@@ -342,3 +342,31 @@ int spawn_start(const char *const *argv, const char *const *env, int want, int r
 		ret_fds[i] = TAKE_FD(ours.fd[i]);
 	return 0;
 }
+
+char *spawn_folder(void)
+{
+	char self[4096];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	char *slash = NULL;
+
+	if (n <= 0)
+		return NULL;
+	self[n] = '\0';
+	slash = strrchr(self, '/');
+	return slash ? xstrndup(self, (size_t)(slash - self)) : NULL;
+}
+
+char *spawn_beside(const char *name)
+{
+	auto_free char *folder = spawn_folder();
+	auto_free char *path = folder ? xasprintf("%s/%s", folder, name) : NULL;
+
+	return path && access(path, X_OK) == 0 ? TAKE_PTR(path) : NULL;
+}
+
+char *spawn_program(const char *name)
+{
+	char *beside = spawn_beside(name);
+
+	return beside ? beside : xstrdup(name);
+}

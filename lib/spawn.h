@@ -34,4 +34,11 @@ void spawn_result_done(struct spawn_result *result);
 int spawn_start(const char *const *argv, const char *const *env, int want, int ret_fds[3], pid_t *ret_pid,
 	struct error **err);
 
+/* Programs of ours lie together. The folder of the one that runs: NULL when that cannot be told. The path
+ * of the one called `name` in it: NULL when there is none that can be run. What to start for `name`: that
+ * path, else the name alone, for PATH. Caller frees. */
+char *spawn_folder(void);
+char *spawn_beside(const char *name);
+char *spawn_program(const char *name);
+
 #endif

@@ -62,24 +62,6 @@ static int resolve(struct controller *controller, const char *text, const char *
 	return 0;
 }
 
-/* Our sibling in the same folder, else whatever PATH has. */
-static char *program(const char *name)
-{
-	char self[4096];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	if (n > 0) {
-		self[n] = '\0';
-		char *slash = strrchr(self, '/');
-		if (slash) {
-			*slash = '\0';
-			auto_free char *beside = xasprintf("%s/%s", self, name);
-			if (access(beside, X_OK) == 0)
-				return TAKE_PTR(beside);
-		}
-	}
-	return xstrdup(name);
-}
-
 /* STATE_DIR/loading/url-HASH: by the URL, so that a later try goes on with the same part. In a
  * folder of its own, since the child may write all of it, and uploads are trusted by their names.
  */
@@ -351,7 +333,7 @@ static int download_start(struct importer *importer, struct error **err)
 {
 	const struct import_request *request = &importer->request;
 	const struct config *config = &importer->controller->config;
-	auto_free char *self = program("nightclass-download"),
+	auto_free char *self = spawn_program("nightclass-download"),
 		       *max = xasprintf("%llu", (unsigned long long)config->import_url_max),
 		       *denied = own_networks(config);
 	const char *argv[14] = {self, "--into", importer->loaded, "--max", max};
@@ -368,7 +350,7 @@ static int import_start(struct importer *importer, struct error **err)
 {
 	struct controller *controller = importer->controller;
 	const struct import_request *request = &importer->request;
-	auto_free char *self = program("nightclass-import"),
+	auto_free char *self = spawn_program("nightclass-import"),
 		       *store = xasprintf("%s/store", controller->config.state_dir);
 	auto_free char *revision = xasprintf("%llu", (unsigned long long)importer->revision);
 	auto_free char *file = NULL, *kernel = NULL, *initrd = NULL;

@@ -26,23 +26,11 @@
 
 enum { ABOUT_MAX = 4096, LINE_MAX_LEN = 1000 };
 
-/* The folder of this program, "" when it cannot be told; caller frees. */
-static char *own_folder(void)
-{
-	char self[4096];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	self[n > 0 ? n : 0] = 0;
-	char *slash = strrchr(self, '/');
-	if (slash)
-		*slash = 0;
-	return xstrdup(slash ? self : "");
-}
-
 /* Where we are installed: over the folder bin that we stand in, else /usr; caller frees. */
 static char *prefix(void)
 {
-	auto_free char *own = own_folder();
-	size_t n = strlen(own);
+	auto_free char *own = spawn_folder();
+	size_t n = own ? strlen(own) : 0;
 	if (n > 4 && strcmp(own + n - 4, "/bin") == 0)
 		return xstrndup(own, n - 4);
 	return xstrdup("/usr");
@@ -181,11 +169,9 @@ static char *find_guest(const struct cli *cli)
 	const char *given = cli_value(cli, "guest");
 	if (given)
 		return xstrdup(given);
-	auto_free char *own = own_folder(), *installed = prefix();
-	auto_free char *beside = xasprintf("%s/nightclass-guest", own);
-	if (access(beside, X_OK) == 0)
-		return TAKE_PTR(beside);
-	return xasprintf("%s/sbin/nightclass-guest", installed);
+	auto_free char *installed = prefix();
+	char *beside = spawn_beside("nightclass-guest");
+	return beside ? beside : xasprintf("%s/sbin/nightclass-guest", installed);
 }
 
 /* A recipe that is not ours finds debian-tree and vm-image by $NIGHTCLASS_RECIPES. */

@@ -50,25 +50,6 @@ struct cast {
 	bool root_fails;	/* the last PC of which we know had to do without it */
 };
 
-/* Our sibling in the same folder, else whatever PATH has. */
-static char *program(void)
-{
-	char self[4096];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	char *slash = NULL;
-	if (n > 0) {
-		self[n] = '\0';
-		slash = strrchr(self, '/');
-	}
-	if (slash) {
-		*slash = '\0';
-		auto_free char *beside = xasprintf("%s/nightclass-cast", self);
-		if (access(beside, X_OK) == 0)
-			return TAKE_PTR(beside);
-	}
-	return xstrdup("nightclass-cast");
-}
-
 /* ---- what it says ---- */
 
 /* The others of a lab will do as the last one did. */
@@ -202,7 +183,7 @@ static int start(struct cast *cast, struct error **err)
 	const struct config *config = &cast->controller->config;
 	char address[IP4_TEXT];
 	ip4_format(config->lan_address.address, address);
-	auto_free char *path = program();
+	auto_free char *path = spawn_program("nightclass-cast");
 	auto_free char *store = xasprintf("%s/store", config->state_dir);
 	auto_free char *port = xasprintf("%u", config->cast_port);
 	auto_free char *rate = xasprintf("%llu", (unsigned long long)config->cast_rate * 1000000);

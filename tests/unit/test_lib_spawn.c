@@ -209,6 +209,26 @@ static void test_start(void **state)
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 }
 
+/* The test itself is the program that runs. */
+static void test_programs_lie_together(void **state)
+{
+	auto_free char *folder = spawn_folder();
+	auto_free char *own = spawn_beside("test_lib_spawn"),
+		       *none = spawn_beside("no-such-program");
+	auto_free char *no_program = spawn_beside("test_lib_spawn.d");
+	auto_free char *first = spawn_program("test_lib_spawn"), *other = spawn_program("sh");
+	auto_free char *expected = xasprintf("%s/test_lib_spawn", folder ? folder : "");
+
+	(void)state;
+	assert_int_equal(expected[0], '/');
+	assert_null(strstr(expected, "//"));
+	assert_string_equal(own, expected);
+	assert_string_equal(first, expected);
+	assert_null(none);
+	assert_null(no_program);
+	assert_string_equal(other, "sh");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -222,6 +242,7 @@ int main(void)
 		cmocka_unit_test(test_clean_start),
 		cmocka_unit_test(test_check),
 		cmocka_unit_test(test_start),
+		cmocka_unit_test(test_programs_lie_together),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
