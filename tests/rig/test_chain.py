@@ -151,31 +151,12 @@ def test_one_is_killed_in_the_middle(lab, image, tmp_path):
         assert int(answers[3][2]) < 1.3 * stored(image), "what was there must not be sent again"
 
 
-class Liar:
-    """Listens in one PC's namespace and passes on what another says, with one bit of every third chunk turned."""
+class FakePeer:
+    """Answers each caller of a listening socket, in a thread of its own: _serve() of the class made of it."""
 
-    def __init__(self, lab, where, upstream):
-        self.upstream, self.turned = upstream, 0
-        self.listener = self._listen(lab.host(where))
+    def __init__(self, listener):
+        self.listener, self.calls = listener, 0
         threading.Thread(target=self._run, daemon=True).start()
-
-    @staticmethod
-    def _listen(name):
-        """A socket keeps the namespace in which it was made, so a thread goes there and dies."""
-        made = []
-
-        def there():
-            import ctypes
-            libc = ctypes.CDLL(None, use_errno=True)
-            fd = os.open(f"/run/netns/{name}", os.O_RDONLY)
-            assert libc.setns(fd, 0x40000000) == 0, os.strerror(ctypes.get_errno())
-            os.close(fd)
-            made.append(socket.create_server(("", LIAR_PORT)))
-
-        thread = threading.Thread(target=there)
-        thread.start()
-        thread.join()
-        return made[0]
 
     def __enter__(self):
         return self
@@ -189,13 +170,44 @@ class Liar:
                 caller, _ = self.listener.accept()
             except OSError:
                 return
-            with caller:
-                try:
-                    self._pass_on(caller)
-                except (OSError, EOFError):
-                    pass
+            self.calls += 1
+            threading.Thread(target=self._answer, args=(caller,), daemon=True).start()
 
-    def _pass_on(self, caller):
+    def _answer(self, caller):
+        with caller:
+            try:
+                self._serve(caller)
+            except (OSError, EOFError):
+                pass
+
+
+def made_in(namespace: str, make):
+    """What make() makes in that network namespace: a socket keeps the one in which it was made, so a thread goes there
+    and dies."""
+    made = []
+
+    def there():
+        import ctypes
+        libc = ctypes.CDLL(None, use_errno=True)
+        fd = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
+        assert libc.setns(fd, 0x40000000) == 0, os.strerror(ctypes.get_errno())
+        os.close(fd)
+        made.append(make())
+
+    thread = threading.Thread(target=there)
+    thread.start()
+    thread.join()
+    return made[0]
+
+
+class Liar(FakePeer):
+    """Listens in one PC's namespace and passes on what another says, with one bit of every third chunk turned."""
+
+    def __init__(self, lab, where, upstream):
+        self.upstream, self.turned = upstream, 0
+        super().__init__(made_in(lab.host(where), lambda: socket.create_server(("", LIAR_PORT))))
+
+    def _serve(self, caller):
         with self.upstream() as source:
             threading.Thread(target=pump, args=(caller, source), daemon=True).start()
             caller.sendall(read(source, 16))
@@ -233,25 +245,14 @@ def pump(source, sink):
 def relay_through(lab, where, upstream):
     """A function that connects from PC `where` to `upstream`."""
     def connect():
-        made = []
+        for _ in range(100):
+            try:
+                return socket.create_connection(upstream, timeout=10)
+            except ConnectionRefusedError:
+                threading.Event().wait(0.02)
+        raise ConnectionRefusedError(upstream)
 
-        def there():
-            import ctypes
-            fd = os.open(f"/run/netns/{lab.host(where)}", os.O_RDONLY)
-            ctypes.CDLL(None).setns(fd, 0x40000000)
-            os.close(fd)
-            for _ in range(100):
-                try:
-                    made.append(socket.create_connection(upstream, timeout=10))
-                    return
-                except ConnectionRefusedError:
-                    threading.Event().wait(0.02)
-
-        thread = threading.Thread(target=there)
-        thread.start()
-        thread.join()
-        return made[0]
-    return connect
+    return lambda: made_in(lab.host(where), connect)
 
 
 def test_one_that_flips_bits_is_gone_around(lab, image, tmp_path):
@@ -312,39 +313,20 @@ def test_a_slow_port_does_not_hold_up_those_behind_it(lab, tmp_path):
 
 # --- sources that bring nothing, on loopback
 
-class Source:
+class Source(FakePeer):
     """A peer that answers each caller and then says what script(caller, numbers it needs) says."""
 
     def __init__(self, script):
-        self.script, self.calls = script, 0
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.at = f"127.0.0.1:{self.listener.getsockname()[1]}"
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.listener.close()
-
-    def _run(self):
-        while True:
-            try:
-                caller, _ = self.listener.accept()
-            except OSError:
-                return
-            self.calls += 1
-            threading.Thread(target=self._serve, args=(caller,), daemon=True).start()
+        self.script = script
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.at = f"127.0.0.1:{listener.getsockname()[1]}"
+        super().__init__(listener)
 
     def _serve(self, caller):
-        with caller:
-            try:
-                count = struct.unpack(">I", read(caller, 48)[40:44])[0]
-                need = read(caller, (count + 7) // 8)
-                caller.sendall(b"NCCHAIN1" + bytes(8))
-                self.script(caller, [i for i in range(count) if need[i // 8] >> i % 8 & 1])
-            except (OSError, EOFError):
-                pass
+        count = struct.unpack(">I", read(caller, 48)[40:44])[0]
+        need = read(caller, (count + 7) // 8)
+        caller.sendall(b"NCCHAIN1" + bytes(8))
+        self.script(caller, [i for i in range(count) if need[i // 8] >> i % 8 & 1])
 
 
 def message(kind: int, number: int, body: bytes = b"") -> bytes:

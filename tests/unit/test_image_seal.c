@@ -159,6 +159,22 @@ static int waits(int fd)
 	return read(fd, &byte, 1) < 0;
 }
 
+static const struct seal roots = {
+	.uid = 64321, .memory = 64 << 20, .file_size = FILE_MAX, .cpu_s = 20};
+
+/* A child with both ends of a pipe, for tests of what only root can give a reader. */
+static pid_t fork_with_pipe(int ends[2])
+{
+	pid_t pid;
+
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(pipe(ends), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	return pid;
+}
+
 /* From outside: root's reader has another uid, and a network namespace of its own. */
 static void a_reader_of_root_is_somebody_else(void **state)
 {
@@ -167,18 +183,9 @@ static void a_reader_of_root_is_somebody_else(void **state)
 	pid_t pid;
 
 	(void)state;
-	if (geteuid() != 0)
-		skip();
-	assert_int_equal(pipe(ends), 0);
-	pid = fork();
-	if (pid == 0) {
-		const struct seal seal = {
-			.uid = 64321, .memory = 64 << 20, .file_size = FILE_MAX, .cpu_s = 5};
-
-		if (seal_enter(&seal, NULL, NULL) < 0)
-			_exit(99);
-		_exit(waits(ends[0]));
-	}
+	pid = fork_with_pipe(ends);
+	if (pid == 0)
+		_exit(seal_enter(&roots, NULL, NULL) < 0 ? 99 : waits(ends[0]));
 	snprintf(path, sizeof(path), "/proc/%d/status", pid);
 	for (int i = 0; i < 1000 && !strstr(text, "Seccomp:\t2"); i++) {
 		auto_close int fd = open(path, O_RDONLY);
@@ -209,19 +216,11 @@ static void a_reader_of_root_ends_with_its_parent(void **state)
 	pid_t pid;
 
 	(void)state;
-	if (geteuid() != 0)
-		skip();
-	assert_int_equal(pipe(ends), 0);
-	pid = fork();
+	pid = fork_with_pipe(ends);
 	if (pid == 0) {
 		if (fork() == 0) {
-			const struct seal seal = {.uid = 64321,
-				.memory = 64 << 20,
-				.file_size = FILE_MAX,
-				.cpu_s = 20};
-
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
-			if (seal_enter(&seal, NULL, NULL) == 0 && write(ends[1], "r", 1) == 1)
+			if (seal_enter(&roots, NULL, NULL) == 0 && write(ends[1], "r", 1) == 1)
 				works_for_ever(0);
 			_exit(99);
 		}
