@@ -36,9 +36,9 @@ int reader_fork(uid_t uid, struct reader *ret_reader, struct error **err);
 /* Takes the service's reader, which listens at that unix socket under a uid of its own. */
 int reader_connect(const char *path, struct reader *ret_reader, struct error **err);
 
-/* One image. Blocks; a reader that is silent for minutes, or takes longer
- * than its processor time could explain, is ended. What it says is checked, not
- * believed. -EINVAL and -E2BIG are the refusals, with the reason. */
+/* One image. Blocks; a reader that is silent for minutes, or takes longer than its processor time
+ * could explain, is ended. What it says is checked, not believed. -EINVAL and -E2BIG are the
+ * refusals, with the reason. */
 int reader_run(struct reader *reader, enum image_format format, const int files[READER_FILES],
 	reader_progress_fn *progress, void *arg, struct reader_result *ret_result,
 	struct error **err);
