@@ -24,8 +24,9 @@
 
 enum {
 	ROUND_PAUSE_MS = 12, /* after the spread: so long most answers are on their way */
-	ROUND_AGAIN_MS = 50, /* 0 when there is nothing else to send */
-	VAIN_MS = 400,	     /* without any news */
+	ROUND_AGAIN_MS = 50, /* more, while there is something else to send */
+	ROUND_SLOWER = 3,    /* nobody answers: each question waits twice as long, so often */
+	VAIN_MS = 1500,	     /* without any news */
 	REPAIR_LEAST = 12,   /* packets of a group that are repaired for anybody */
 };
 
@@ -417,16 +418,22 @@ void send_block_report(struct sender *sender, size_t member, const struct cast_r
 	}
 }
 
+/* A new round, or the last one once more for those who did not answer it: as long as nothing was
+ * sent since, their answers mean the same. */
 static void ask(struct sender *sender, struct send_block *block)
 {
-	if (block->news || block->repaired || block->rounds == 0)
+	bool anew = block->repaired || block->rounds == 0;
+
+	if (block->news || anew)
 		block->news_ms = sender->now_ms;
+	block->again = anew || block->news ? 0 : block->again + 1;
 	block->news = block->repaired = false;
-	memcpy(block->before[block->rounds], block->sent, sizeof(block->sent));
 	block->asked_ms = sender->now_ms;
+	if (anew)
+		memcpy(block->before[block->rounds++], block->sent, sizeof(block->sent));
 	/* Twice: of many receivers one will miss it, and then all wait. */
-	send_block_frame(sender, block, block->rounds);
-	send_block_frame(sender, block, block->rounds++);
+	send_block_frame(sender, block, block->rounds - 1);
+	send_block_frame(sender, block, block->rounds - 1);
 }
 
 /* Nothing is left to send but repair: what groups needed of late goes out before anybody can have
@@ -458,6 +465,27 @@ static void usual_learn(struct sender *sender, const struct send_block *block)
 	sender->usual_parities += (sum - sender->usual_parities) / 4;
 }
 
+/* Nobody will say anything that helps any more. */
+static bool vain(const struct sender *sender, const struct send_block *block)
+{
+	if (block->repaired)
+		return block->rounds == SEND_ROUNDS;
+	return !block->news && sender->now_ms - block->news_ms >= VAIN_MS;
+}
+
+/* How long after the last question the next one is due. All answered and were helped: at once.
+ * Some did not: they are given a while, and more each time, since a receiver whose processor is
+ * busy answers late, and no sooner for being asked more. */
+static int64_t ask_in(const struct sender *sender, const struct send_block *block,
+	const struct left *left, int64_t pause)
+{
+	unsigned slower = block->again < ROUND_SLOWER ? block->again : ROUND_SLOWER;
+
+	if (block->repaired)
+		return left->silent == 0 ? 0 : pause;
+	return (sender->idle ? pause : ROUND_AGAIN_MS + pause) << slower;
+}
+
 int64_t send_block_tick(struct sender *sender, struct send_block *block)
 {
 	int64_t since = sender->now_ms - block->asked_ms;
@@ -480,20 +508,16 @@ int64_t send_block_tick(struct sender *sender, struct send_block *block)
 			return INT64_MAX;
 		left = left_of(sender, block);
 	}
-	if (left.open == 0 || sender->now_ms - block->news_ms >= VAIN_MS ||
-		block->rounds == SEND_ROUNDS) {
+	if (left.open == 0 || vain(sender, block)) {
 		if (left.much == 0 || block->rounds == SEND_ROUNDS) {
 			usual_learn(sender, block);
 			send_block_close(sender, block);
 		}
 		return INT64_MAX;
 	}
-	/* All answered and were helped: the next round. Some did not: they are given a while. */
-	wait = left.silent == 0			 ? 0
-	       : block->repaired || sender->idle ? pause
-						 : ROUND_AGAIN_MS + pause;
-	if (since < wait)
-		return wait - since;
+	wait = ask_in(sender, block, &left, pause) - since;
+	if (wait > 0)
+		return wait;
 	ask(sender, block);
 	return pause;
 }

@@ -43,7 +43,7 @@ struct send_image {
 	uint64_t *read;	  /* was in a block before */
 	uint32_t cursor;
 	uint32_t plan_cursor;	       /* next byte of the plan to send; plan_len: all sent */
-	int64_t plan_sent_ms, came_ms; /* the last who came */
+	int64_t plan_sent_ms, came_ms; /* the first who came since */
 	unsigned plan_vain;	       /* times it was sent since somebody came */
 };
 
@@ -95,6 +95,7 @@ struct send_block {
 	bool news;					/* since the last round */
 	bool ahead;					/* parities before anybody asked: decided */
 	bool repaired;					/* something was sent since */
+	unsigned again;					/* times the last one was asked in vain */
 	int64_t opened_ms, asked_ms;
 	bool partly; /* somebody came in its middle and needs chunks of it again */
 	uint8_t answer[CAST_RECEIVERS]; /* enum answer */
