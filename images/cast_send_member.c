@@ -114,7 +114,8 @@ static void member_begin(struct sender *sender, struct send_member *member,
 	snprintf(member->name, sizeof(member->name), "%s", hello->name);
 	need_begin(member, !hello->partial);
 	image->plan_vain = 0;
-	image->came_ms = sender->now_ms;
+	if (image->plan_sent_ms >= image->came_ms) /* not for ever, however many come */
+		image->came_ms = sender->now_ms;
 	sender->n_active++;
 	sender->ever_joined = sender->lanes_changed = true;
 	for (unsigned b = 0; b < SEND_BLOCKS; b++)

@@ -280,6 +280,30 @@ def test_forged_frames_cost_time_only(lab, image, tmp_path):
         forger.wait()
 
 
+NEWCOMER = """
+import os, socket, struct, time
+at = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+while True:
+    hello = struct.pack("!IHHQ", 0, 0xffff, 1, int.from_bytes(os.urandom(8), "big")) + bytes.fromhex({digest!r})
+    at.sendto(hello + struct.pack("!HBB", 0, 0, 1) + b"x", ({server!r}, {port}))
+    time.sleep(0.001)
+"""
+
+
+def test_newcomers_do_not_hold_up_the_plan(lab, image, tmp_path):
+    """Who comes is waited for, since others come with it; a stranger who comes anew all the time holds up nobody."""
+    _, sender, receive = lab(["pc-1", "mallory"])
+    code = NEWCOMER.format(digest=image[1].split(":")[-1], server=SERVER, port=PORT)
+    stranger = subprocess.Popen(["ip", "netns", "exec", "mallory", "/usr/bin/python3", "-c", code])
+    try:
+        sender.wait_line(lambda line: line.get("name") == "x")
+        whole(receive("pc-1", "--alone"), tmp_path / "pc-1", image)
+        assert stranger.poll() is None, "the stranger gave up: this test tests nothing"
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
 def test_a_damaged_chunk_is_not_cast_for_ever(lab, image, tmp_path):
     """A chunk that is damaged in the store cannot arrive; its image is given up with that reason, and a PC looks elsewhere."""
     store = shutil.copytree(image[0], tmp_path / "store")
