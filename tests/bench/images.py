@@ -114,6 +114,13 @@ class Bench:
         say(f"{scenario.name} {tool.name} {len(past)}/{self.wanted(scenario, tool)}: {summary(result)}")
         self.write()
 
+    def warm_up(self, pairs: list) -> None:
+        """One run that does not count. A virtual machine that was idle has returned its memory to its host, and gets it
+        back at half the speed that 32 receivers write with: the first run would measure that."""
+        for scenario, tool in pairs[:1]:
+            if scenario.image != "vm":
+                say(f"not counted, to warm up: {scenario.name} {tool.name}: {summary(self.run(scenario, tool))}")
+
     def all(self) -> None:
         pairs = [(scenario, self.tools[name]) for scenario in self.scenarios for name in scenario.tools]
         for scenario, tool in pairs:
@@ -123,6 +130,7 @@ class Bench:
                 self.runs[scenario.name, tool.name].append({"ok": False, "why": lack, "steal": 0})
                 say(f"{scenario.name} {tool.name}: left out: {lack}")
         able = [(scenario, tool) for scenario, tool in pairs if not tool.missing()]
+        self.warm_up(able)
         for turn in range(ATTEMPTS * max(self.settings.runs, self.settings.others)):
             waiting = [(scenario, tool) for scenario, tool in able if self.due(scenario, tool, turn)]
             if not waiting:
