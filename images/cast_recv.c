@@ -26,7 +26,8 @@
 
 enum {
 	PATIENCE_MS = 5000,
-	HELLO_MS = 150,
+	HELLO_FIRST_MS = 20, /* without an answer; then twice as long each time */
+	HELLO_MS = 160,
 	STATUS_MS = 500,
 	STATUS_BAD_MS = 150, /* while much is missed */
 	STATUS_PAGES = 4,
@@ -35,7 +36,7 @@ enum {
 	DEAF_AGAIN_MS = 50,
 	REJOIN_MS = 200, /* the switch may not have heard that we joined */
 	PROBE_MS = 250,	 /* after such a silence of the group: does the sender live? */
-	REFUSALS = 6,	 /* of hellos in a row: nobody is there */
+	REFUSALS = 9,	 /* of hellos in a row: nobody is there */
 	WANT_MS = 20,
 	WANT_AGAIN_MS = 120,
 	LOOK_MS = 500,
@@ -55,6 +56,7 @@ struct running {
 	struct receiver *receiver;
 	struct clocks at;
 	uint8_t *portions;
+	int64_t hello_pause;	 /* since the last hello, before the next */
 	unsigned page;		 /* of the needs, next to be told */
 	struct cast_frame later; /* a report that waits for its moment */
 	bool has_later, joined, rejoined, group_ever, ended;
@@ -99,6 +101,9 @@ static void say_hello(struct running *run)
 	snprintf(frame.hello.name, sizeof(frame.hello.name), "%s", job->name);
 	say(run, &frame);
 	run->at.hello = run->at.now;
+	run->hello_pause = run->hello_pause ? run->hello_pause * 2 : HELLO_FIRST_MS;
+	if (run->hello_pause > HELLO_MS)
+		run->hello_pause = HELLO_MS;
 }
 
 /* One page of what is needed; false: that was the last. */
@@ -223,6 +228,7 @@ static void welcome_take(struct running *run, const struct cast_frame *frame, st
 	receiver->count = (struct cast_count){0};
 	run->has_later = run->group_ever = run->rejoined = false;
 	run->at.welcomed = run->at.group_heard = run->at.now;
+	run->hello_pause = 0;
 	r = receiver->planned ? -EHOSTUNREACH : recv_plan_begin(receiver);
 	if (r == 0)
 		r = group_join(run);
@@ -412,7 +418,7 @@ static void speak_when_due(struct running *run)
 	bool is_deaf;
 
 	if (receiver->session == 0 || at->now - at->group_heard > PROBE_MS) {
-		if (at->now - at->hello >= HELLO_MS)
+		if (at->now - at->hello >= run->hello_pause)
 			say_hello(run);
 		if (receiver->session == 0)
 			return;

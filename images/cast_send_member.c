@@ -16,9 +16,11 @@ enum {
 	SILENCE_MS = 4000,
 	SETTLE_MS = 300,  /* after a change of rate, until what is counted is of the new one */
 	WINDOW_MIN = 400, /* packets that make a loss worth a look */
-	STRIKES = 2,
+	STRIKES = 2,	  /* a hiccup of the machine makes nobody hopeless */
 	DROP_PEERS = 8,
 };
+
+#define SURELY 0.67 /* so great a loss is no hiccup: one strike is enough */
 
 const char *const cast_lane_names[] = {"multicast", "done", "peers", "lost", "left"};
 
@@ -373,7 +375,7 @@ static void member_judge(struct sender *sender, struct send_member *member, doub
 		member->strikes = 0;
 		return;
 	}
-	if (++member->strikes < STRIKES)
+	if (++member->strikes < STRIKES && member->loss < SURELY)
 		return;
 	reason = xasprintf("misses %.0f %% of what is sent; it gets the image from its peers",
 		member->loss * 100);
