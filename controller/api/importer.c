@@ -449,8 +449,8 @@ static int live_list(struct store *store, struct digests *live, struct error **e
 	return r;
 }
 
-/* The database knows no image. Either there was never one, or it is a new one beside a store that
- * is full; whoever lost it still has the images, and shall not lose them too. */
+/* The database never knew an image. Either there was none, or it is a new one beside a store that
+ * is full; whoever lost the old one still has the images, and shall not lose them too. */
 static int keep_all(const struct chunkstore *chunks, struct error **err)
 {
 	struct strings names = {0};
@@ -474,22 +474,26 @@ static int keep_all(const struct chunkstore *chunks, struct error **err)
 	return r;
 }
 
-/* Manifests that no image or open cluster names go, and the chunks only they named; when there is
- * no such name at all, only chunks that no manifest names, by the opening. At the start alone:
- * later an import or another lab's image may be on its way in. What cannot be swept now waits for
- * the next start. */
+/* Manifests that no image or open cluster names go, and the chunks only they named; where no image
+ * was ever known, only chunks that no manifest names, by the opening. At the start alone: later an
+ * import or another lab's image may be on its way in. What cannot be swept now waits for the next
+ * start. */
 static int sweep(struct controller *controller, struct error **err)
 {
 	auto_free char *dir = xasprintf("%s/store", controller->config.state_dir);
 	auto_chunkstore struct chunkstore *chunks = NULL;
 	struct chunkstore_swept swept = {0};
 	struct digests live = {0};
+	bool ever = true;
 	int r = live_list(controller->store, &live, err);
+	if (r >= 0)
+		r = store_image_ever(controller->store, &ever, err);
 	if (r >= 0)
 		r = chunkstore_open(dir, CHUNKSTORE_WRITE, &chunks, err);
 	if (r >= 0)
-		r = live.n == 0 ? keep_all(chunks, err)
-				: chunkstore_gc(chunks, live.at, live.n, false, &swept, err);
+		r = !ever && live.n == 0
+			    ? keep_all(chunks, err)
+			    : chunkstore_gc(chunks, live.at, live.n, false, &swept, err);
 	vec_done(&live);
 	if (r >= 0 && swept.chunks + swept.manifests > 0)
 		log_info("images: %llu manifests and %llu chunks (%llu bytes) were swept",

@@ -112,6 +112,23 @@ int store_image_next_revision(
 	return r < 0 ? r : 0;
 }
 
+int store_image_ever(struct store *store, bool *ret_ever, struct error **err)
+{
+	sqlite3_stmt *stmt = NULL;
+	int r = store_query(store, &stmt, err,
+		"SELECT EXISTS (SELECT 1 FROM image)"
+		" OR EXISTS (SELECT 1 FROM import WHERE state = 'done')"
+		" OR EXISTS (SELECT 1 FROM event WHERE kind = 'image.added')",
+		"");
+	if (r < 0)
+		return r;
+	r = store_step(store, stmt, err);
+	if (r > 0)
+		*ret_ever = sqlite3_column_int(stmt, 0);
+	store_finish(store, stmt);
+	return r < 0 ? r : 0;
+}
+
 int store_image_insert(struct store *store, const struct image *image, struct error **err)
 {
 	struct image other = {0};

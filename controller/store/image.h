@@ -21,6 +21,8 @@ int store_image_list(
  * of a draft which was the newest and was deleted is given again: nobody was to use it. */
 int store_image_next_revision(
 	struct store *store, const char *name, uint64_t *ret_revision, struct error **err);
+/* Has the database known any image, be it one that was deleted since? */
+int store_image_ever(struct store *store, bool *ret_ever, struct error **err);
 /* Events "image.added", "image.removed". Inserting the same name, revision and digest again is
  * success. */
 int store_image_insert(struct store *store, const struct image *image, struct error **err);
