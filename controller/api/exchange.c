@@ -116,6 +116,8 @@ void exchange_free(struct exchange *exchange)
 	wait_leave(exchange);
 	if (exchange->counted_raw)
 		exchange->http->raw_bodies--;
+	if (exchange->counted_sending)
+		exchange->http->sending--;
 	exchange->conn->exchange = NULL;
 	uri_done(&exchange->uri);
 	route_match_done(&exchange->match);

@@ -33,6 +33,7 @@ struct http {
 	struct exchange *topics[TOPIC_BUCKETS]; /* sleeping ones, by hash of topic */
 	struct alarm_told alarms[ALARMS];
 	size_t raw_bodies; /* uploads whose pieces are in memory */
+	size_t sending;	   /* files on their way to PCs */
 	bool closing;
 };
 
@@ -63,7 +64,7 @@ struct exchange {
 	json_t *body;
 	char *bytes;
 	size_t n_bytes, expected;
-	bool begun, answered, counted_raw;
+	bool begun, answered, counted_raw, counted_sending;
 	api_sent *sent; /* told when the file that is the answer has gone out, or broke off */
 	bool to_end;	/* its last byte is part of the answer */
 	/* sleeping: long poll or stream */

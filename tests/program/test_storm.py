@@ -2,6 +2,7 @@
 """A boot storm: 200 PCs ask for their boot scripts at once. Some die with a slot, some in the queue, some break off
 and go on; at no moment more than boot_slots load, and everybody who lives becomes a host."""
 import http.client
+import os
 import re
 import socket
 import threading
@@ -209,3 +210,30 @@ def test_magic_packets_are_paced(make_controller):
     for at, _ in heard:
         assert sum(at <= other < at + 0.9 for other, _ in heard) <= 6, "three a second, two seconds seen at most"
     assert heard[11][0] - heard[0][0] > 2
+
+class Loader(threading.Thread):
+    """A PC that gets the root image by HTTP; how long that took."""
+
+    def __init__(self, controller, n: int):
+        super().__init__(daemon=True)
+        self.controller, self.n, self.seconds, self.body = controller, n, 0.0, b""
+
+    def run(self):
+        begin = time.monotonic()
+        self.body = self.controller.boot("/boot/files/host.squashfs", source=f"127.0.1.{self.n}").body
+        self.seconds = time.monotonic() - begin
+
+
+def test_files_take_no_more_of_the_wire_than_images_may(make_controller):
+    """What cast_rate says holds for HTTP as well, for all PCs together: three get 3 x 8 MB at 64 Mbit/s."""
+    controller = make_controller(options="cast_rate = 64\nconnections_per_address = 16")
+    controller.host_image()
+    image = os.urandom(8000000)
+    (controller.state / "boot" / "host.squashfs").write_bytes(image)
+    loaders = [Loader(controller, n) for n in (1, 2, 3)]
+    for loader in loaders:
+        loader.start()
+    for loader in loaders:
+        loader.join()
+    assert all(loader.body == image for loader in loaders)
+    assert max(loader.seconds for loader in loaders) > 2, "24 MB in less time than 64 Mbit/s take for 16"
