@@ -228,13 +228,20 @@ class Lab:
         return self.api("GET", f"/pcs/{name}")["state"]
 
     def wait_pcs(self, state: str, timeout: float, names: list[str] | None = None) -> None:
-        """Until all PCs (or the named ones) are in `state`; one that ends in exception raises with its reason."""
+        """Until all PCs (or the named ones) are in `state`; one that ends in exception raises with its reason. What is
+        known of those that are late is part of the TimeoutError."""
+        rows = []
 
         def settled():
+            nonlocal rows
             rows = [pc for pc in self.api("GET", "/pcs")["items"] if names is None or pc["name"] in names]
             broken = [f"{pc['name']}: {pc['reason']}" for pc in rows if pc["state"] == "exception" != state]
             if broken:
                 raise RuntimeError(f"{self.name}: " + "; ".join(broken))
             return all(pc["state"] == state for pc in rows)
 
-        until(settled, timeout, f"{self.name}: PCs {state}", every=0.5)
+        try:
+            until(settled, timeout, f"{self.name}: PCs {state}", every=0.5)
+        except TimeoutError as late:
+            names = {pc["name"] for pc in rows if pc["state"] != state}
+            raise TimeoutError("\n".join([str(late), *(pc.plight() for pc in self.pcs if pc.name in names)])) from None

@@ -58,6 +58,14 @@ class PC:
         if self.machine:
             self.machine.kill()
 
+    def console_text(self) -> str:
+        raise NotImplementedError
+
+    def plight(self) -> str:
+        """For who waits for it in vain: its last words."""
+        words = [line for line in self.console_text().replace("\r", "\n").splitlines() if line.strip()]
+        return "\n".join([f"{self.name} ({'on' if self.running() else 'off'}):", *words[-12:]])
+
     def stop(self) -> None:
         self.card.kill()
         self.card.wait()
@@ -109,6 +117,19 @@ class QemuPC(PC):
     def qmp(self, command: str, **arguments) -> dict:
         """One command to the machine: system_reset, send-key, quit, ..."""
         return qmp(self.dir / "qmp", command, **arguments)
+
+    def plight(self) -> str:
+        """And where its processors are, twice: does it stand still?"""
+        looks = []
+        while self.running() and len(looks) < 2:
+            try:
+                text = self.qmp("human-monitor-command", **{"command-line": "info registers -a"})["return"]
+            except (OSError, ValueError, KeyError) as trouble:
+                looks.append(f"its monitor does not answer: {trouble!r}")
+                break
+            looks.append(" ".join(word for word in text.split() if word.startswith(("CPU#", "RIP=", "EIP=", "HLT="))))
+            time.sleep(1)  # a while to compare
+        return "\n".join([super().plight(), *looks])
 
     def console_text(self) -> str:
         try:

@@ -239,18 +239,20 @@ sys.path.insert(0, {root!r})
 from tests.rig.test_cast import udp, GROUP, PORT, SERVER
 listen = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 listen.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+listen.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)  # on a busy machine too it answers to what is going on now
 listen.bind((GROUP, PORT))
 listen.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(GROUP) + socket.inet_aton({own!r}))
 raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
 raw.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton({own!r}))
 plain = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 n = 0
+print("ready", flush=True)
 while True:
     session, block, index = struct.unpack("!IHH", listen.recv(2048)[:8])
     n += 1
     for port in range(32768 + n * 4 % 28232, 32768 + n * 4 % 28232 + 4):  # as a PC, whose port it guesses: goodbye
         raw.sendto(udp("10.44.0.2", port, SERVER, PORT, struct.pack("!IHHQB", session, 0xffff, 5, n, 1)), (SERVER, 0))
-    if n % 900 == 0 and block != 0xffff:  # as the sender: a packet yet to come, a parity, a block nobody sent
+    if n % 600 == 0 and block != 0xffff:  # as the sender: a packet yet to come, a parity, a block nobody sent
         for b, i in ((block, index + 60), (block, 0x8000 + n % 20), (block ^ 0x4000, 1)):
             raw.sendto(udp(SERVER, PORT, GROUP, PORT, struct.pack("!IHH", session, b, i) + os.urandom(1464)), (GROUP, 0))
     if n % 50 == 0:  # another session, another sender, noise, and to the sender what nobody is
@@ -265,8 +267,9 @@ def test_forged_frames_cost_time_only(lab, image, tmp_path):
     """A stranger who hears all and may write any address cannot put one wrong byte on a disk."""
     _, sender, receive = lab(["pc-1", "pc-2", "mallory"])
     code = FORGER.format(root=str(ROOT), own="10.44.0.4")
-    forger = subprocess.Popen(["ip", "netns", "exec", "mallory", "/usr/bin/python3", "-c", code])
+    forger = subprocess.Popen(["ip", "netns", "exec", "mallory", "/usr/bin/python3", "-c", code], stdout=subprocess.PIPE)
     try:
+        assert forger.stdout.readline() == b"ready\n"
         programs = {name: receive(name, "--alone") for name in ("pc-1", "pc-2")}
         for name, program in programs.items():
             whole(program, tmp_path / name, image)
