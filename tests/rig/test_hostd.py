@@ -168,7 +168,13 @@ class Host:
         env = dict(os.environ, NIGHTCLASS_CLOCK=str(self.clock.path))
         self.hostd = Daemon("hostd", argv(str(HOSTD), *[w for k, v in words.items() for w in ("-o", f"{k}={v}")]),
                             folder / "hostd.log", env).start()
-        controller.tail = lambda: self.hostd.tail(30)
+        controller.tail = self.last_words
+
+    def last_words(self) -> str:
+        """What hostd said, and the consoles of its VMs, for who waits in vain."""
+        consoles = [f"\n{path.parent.name}: {path.read_text(errors='replace')[-800:]}"
+                    for path in sorted((self.dir / "vm").glob("*/console.log"))]
+        return self.hostd.tail(30) + "".join(consoles)
 
     def wait_reboot(self, timeout: float) -> None:
         until(lambda: self.rebooted.exists() and not self.hostd.alive(), timeout, f"reboot: {self.hostd.tail()}")
