@@ -48,13 +48,5 @@ int store_event_list(struct store *store, int64_t after, size_t max, struct even
 
 int store_event_last(struct store *store, int64_t *ret_seq, struct error **err)
 {
-	sqlite3_stmt *stmt = NULL;
-	int r = store_query(store, &stmt, err, "SELECT ifnull(max(seq), 0) FROM event", "");
-	if (r < 0)
-		return r;
-	r = store_step(store, stmt, err);
-	if (r > 0)
-		*ret_seq = sqlite3_column_int64(stmt, 0);
-	store_finish(store, stmt);
-	return r < 0 ? r : 0;
+	return store_number(store, ret_seq, err, "SELECT ifnull(max(seq), 0) FROM event", "");
 }

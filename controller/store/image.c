@@ -97,36 +97,28 @@ int store_image_list(
 int store_image_next_revision(
 	struct store *store, const char *name, uint64_t *ret_revision, struct error **err)
 {
-	sqlite3_stmt *stmt = NULL;
-	int r = store_query(store, &stmt, err,
+	int64_t next = 0;
+	int r = store_number(store, &next, err,
 		"SELECT ifnull(max(revision), 0) + 1 FROM"
 		" (SELECT revision FROM image WHERE name = ?1"
 		" UNION ALL SELECT revision FROM publication WHERE name = ?1)",
 		"s", name);
-	if (r < 0)
-		return r;
-	r = store_step(store, stmt, err);
-	if (r > 0)
-		*ret_revision = (uint64_t)sqlite3_column_int64(stmt, 0);
-	store_finish(store, stmt);
-	return r < 0 ? r : 0;
+	if (r >= 0)
+		*ret_revision = (uint64_t)next;
+	return r;
 }
 
 int store_image_ever(struct store *store, bool *ret_ever, struct error **err)
 {
-	sqlite3_stmt *stmt = NULL;
-	int r = store_query(store, &stmt, err,
+	int64_t ever = 0;
+	int r = store_number(store, &ever, err,
 		"SELECT EXISTS (SELECT 1 FROM image)"
 		" OR EXISTS (SELECT 1 FROM import WHERE state = 'done')"
 		" OR EXISTS (SELECT 1 FROM event WHERE kind = 'image.added')",
 		"");
-	if (r < 0)
-		return r;
-	r = store_step(store, stmt, err);
-	if (r > 0)
-		*ret_ever = sqlite3_column_int(stmt, 0);
-	store_finish(store, stmt);
-	return r < 0 ? r : 0;
+	if (r >= 0)
+		*ret_ever = ever != 0;
+	return r;
 }
 
 int store_image_insert(struct store *store, const struct image *image, struct error **err)

@@ -118,23 +118,19 @@ int store_image_publish_again(
 static int former_below(struct store *store, const char *name, uint64_t below,
 	uint64_t *ret_revision, struct error **err)
 {
-	sqlite3_stmt *stmt = NULL;
-	int r = store_query(store, &stmt, err,
+	int64_t found = 0;
+	int r = store_number(store, &found, err,
 		"SELECT max(i.revision) FROM image i JOIN publication p"
 		" ON p.name = i.name AND p.revision = i.revision"
 		" WHERE i.name = ? AND i.revision < ?",
 		"si", name, (int64_t)below);
-	if (r < 0)
-		return r;
-	r = store_step(store, stmt, err);
-	if (r > 0)
-		*ret_revision = (uint64_t)sqlite3_column_int64(stmt, 0);
-	store_finish(store, stmt);
-	if (r >= 0 && *ret_revision == 0)
+	if (r >= 0 && found == 0)
 		r = error_make(err, -ENOENT,
 			"image %s has no revision below %d that was published before; name one",
 			name, (int)below);
-	return r < 0 ? r : 0;
+	if (r >= 0)
+		*ret_revision = (uint64_t)found;
+	return r;
 }
 
 int store_image_rollback(

@@ -93,19 +93,6 @@ static int run_text(struct store *store, const char *sql, struct error **err)
 	return 0;
 }
 
-static int one_number(struct store *store, const char *sql, int64_t *ret_number, struct error **err)
-{
-	sqlite3_stmt *stmt = NULL;
-	int r = store_query(store, &stmt, err, sql, "");
-	if (r < 0)
-		return r;
-	r = store_step(store, stmt, err);
-	if (r > 0)
-		*ret_number = sqlite3_column_int64(stmt, 0);
-	store_finish(store, stmt);
-	return r < 0 ? r : 0;
-}
-
 static int check_whole(struct store *store, const char *path, struct error **err)
 {
 	sqlite3_stmt *stmt = NULL;
@@ -130,7 +117,7 @@ static int check_whole(struct store *store, const char *path, struct error **err
 static int migrate(struct store *store, const char *path, struct error **err)
 {
 	int64_t version = 0;
-	int r = one_number(store, "PRAGMA user_version", &version, err);
+	int r = store_number(store, &version, err, "PRAGMA user_version", "");
 	if (r < 0)
 		return r;
 	if ((size_t)version > n_migrations)
@@ -369,19 +356,43 @@ static void bind_all(sqlite3_stmt *stmt, const char *types, va_list args)
 	}
 }
 
-int store_query(struct store *store, sqlite3_stmt **ret_stmt, struct error **err, const char *sql,
-	const char *types, ...)
+static int query(struct store *store, sqlite3_stmt **ret_stmt, struct error **err, const char *sql,
+	const char *types, va_list args)
 {
 	sqlite3_stmt *stmt = NULL;
 	int r = prepare(store, sql, &stmt, err);
 	if (r < 0)
 		return r;
-	va_list args;
-	va_start(args, types);
 	bind_all(stmt, types, args);
-	va_end(args);
 	*ret_stmt = stmt;
 	return 0;
+}
+
+int store_query(struct store *store, sqlite3_stmt **ret_stmt, struct error **err, const char *sql,
+	const char *types, ...)
+{
+	va_list args;
+	va_start(args, types);
+	int r = query(store, ret_stmt, err, sql, types, args);
+	va_end(args);
+	return r;
+}
+
+int store_number(struct store *store, int64_t *ret_number, struct error **err, const char *sql,
+	const char *types, ...)
+{
+	sqlite3_stmt *stmt = NULL;
+	va_list args;
+	va_start(args, types);
+	int r = query(store, &stmt, err, sql, types, args);
+	va_end(args);
+	if (r < 0)
+		return r;
+	r = store_step(store, stmt, err);
+	if (r > 0)
+		*ret_number = sqlite3_column_int64(stmt, 0);
+	store_finish(store, stmt);
+	return r < 0 ? r : 0;
 }
 
 int store_step(struct store *store, sqlite3_stmt *stmt, struct error **err)
@@ -398,13 +409,12 @@ int store_exec(struct store *store, int *ret_changes, struct error **err, const 
 	const char *types, ...)
 {
 	sqlite3_stmt *stmt = NULL;
-	int r = prepare(store, sql, &stmt, err);
-	if (r < 0)
-		return r;
 	va_list args;
 	va_start(args, types);
-	bind_all(stmt, types, args);
+	int r = query(store, &stmt, err, sql, types, args);
 	va_end(args);
+	if (r < 0)
+		return r;
 	r = store_step(store, stmt, err);
 	store_finish(store, stmt);
 	if (r < 0)

@@ -35,6 +35,9 @@ int store_query(struct store *store, sqlite3_stmt **ret_stmt, struct error **err
 	const char *types, ...);
 int store_step(struct store *store, sqlite3_stmt *stmt, struct error **err);
 void store_finish(struct store *store, sqlite3_stmt *stmt);
+/* The number in the first column of the first row; *ret_number stays as it is when there is none. */
+int store_number(struct store *store, int64_t *ret_number, struct error **err, const char *sql,
+	const char *types, ...);
 /* Runs a statement without rows; ret_changes (may be NULL) gets the rows changed. A broken UNIQUE
  * is -EEXIST. */
 int store_exec(struct store *store, int *ret_changes, struct error **err, const char *sql,
