@@ -211,6 +211,7 @@ def test_magic_packets_are_paced(make_controller):
         assert sum(at <= other < at + 0.9 for other, _ in heard) <= 6, "three a second, two seconds seen at most"
     assert heard[11][0] - heard[0][0] > 2
 
+
 class Loader(threading.Thread):
     """A PC that gets the root image by HTTP; how long that took."""
 
