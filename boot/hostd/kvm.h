@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include "lib/error.h"
 
-enum { KVM_PROBE_MS = 15000 };
+enum { KVM_PROBE_MS = 30000 };
 
 /* Runs a tiny guest under `accel` ("kvm"; "tcg" to test the guest itself) and tells whether it came
  * to its end. `dir` is for a scratch file. Blocks up to KVM_PROBE_MS; for worker threads. When it

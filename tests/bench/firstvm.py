@@ -20,7 +20,7 @@ from tests.bench.process import Load, Process, stop_all
 from tests.bench.run import Run, Scenario
 from tests.bench.settings import ROOT
 from tests.bench.tools.ours import HTTP
-from tests.rig.pc import CPU
+from tests.rig.accel import WAYS
 
 SOURCE = ROOT / "build/images/mpi-lean"
 MAC = "52:4e:43:00:00:01"
@@ -39,7 +39,7 @@ class Vm:
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", base, self.dir / "disk",
                         str(run.image.size)], check=True)
         self.process = Process(run.lab.host(i), [
-            "qemu-system-x86_64", "-machine", "pc", "-accel", "tcg,thread=multi", "-cpu", CPU, "-smp", "2", "-m", "512",
+            "qemu-system-x86_64", "-machine", "pc", *WAYS["tcg"], "-m", "512",
             "-display", "none", "-vga", "none", "-serial", f"file:{self.dir}/console", "-kernel", boot / "kernel",
             "-initrd", boot / "initrd", "-append", (boot / "cmdline").read_text().strip(),
             "-drive", f"if=virtio,format=qcow2,cache=unsafe,file={self.dir}/disk",

@@ -19,16 +19,10 @@ def test_a_pc_killed_in_mid_deployment_is_named_and_the_others_finish():
         lab.cli("cluster", "create", "alice", "-n", "3", "--policy", "spread", "--image", "mpi", "--memory", "384MiB",
                 "--no-wait")
         victim = pcs[1]
-
-        def vms() -> dict:
-            return {vm["pc"]: vm for vm in lab.api("GET", "/clusters/alice")["vms"]}
-
-        until(lambda: vms()["pc2"]["state"] in ("waiting", "starting"), 120, "pc2 is deploying")
+        until(lambda: lab.vms("alice")["pc2"]["state"] in ("waiting", "starting"), 120, "pc2 is deploying")
         victim.power_off()
-        until(lambda: vms()["pc2"]["state"] == "failed"
-              and all(vms()[name]["state"] == "ready" for name in ("pc1", "pc3")), 300,
-              "pc1 and pc3 ready, pc2 failed")
-        assert "pc2" in vms()["pc2"]["reason"]
+        lab.wait_vms("alice", {"pc1": "ready", "pc2": "failed", "pc3": "ready"}, 300)
+        assert "pc2" in lab.vms("alice")["pc2"]["reason"]
         assert lab.api("GET", "/clusters/alice")["state"] == "partly"
         lost = lab.api("GET", "/pcs/pc2")
         assert lost["state"] == "exception" and lost["reason"]

@@ -245,3 +245,22 @@ class Lab:
         except TimeoutError as late:
             names = {pc["name"] for pc in rows if pc["state"] != state}
             raise TimeoutError("\n".join([str(late), *(pc.plight() for pc in self.pcs if pc.name in names)])) from None
+
+    def vms(self, cluster: str) -> dict:
+        """The VMs of a cluster of this lab by the name of their PC; one a PC."""
+        return {vm["pc"]: vm for vm in self.api("GET", f"/clusters/{cluster}")["vms"]}
+
+    def wait_vms(self, cluster: str, wanted: dict[str, str], timeout: float) -> None:
+        """Until the VM of each PC is in its wanted state. What is known of PCs whose VM is late is part of the TimeoutError."""
+        states = {}
+
+        def settled():
+            nonlocal states
+            states = {pc: vm["state"] for pc, vm in self.vms(cluster).items()}
+            return states == wanted
+
+        try:
+            until(settled, timeout, f"{self.name}: VMs {wanted}")
+        except TimeoutError as late:
+            rest = [pc.plight() for pc in self.pcs if states.get(pc.name) != wanted.get(pc.name)]
+            raise TimeoutError("\n".join([f"{late}: {states}", *rest])) from None

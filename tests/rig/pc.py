@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 
-from .accel import CPU, WAYS, choose  # noqa: F401
+from .accel import WAYS, choose
 from .daemon import Daemon
 from .lab import IMAGES, ROOT, Lab
 from .qmp import qmp
@@ -75,9 +75,8 @@ class PC:
 class QemuPC(PC):
     """A PC that boots from the network first and from its own disk second."""
 
-    def __init__(self, lab: Lab, name: str, firmware: str = "bios", memory_mib: int = 2048, cpus: int = 2,
-                 register: bool = True):
-        self.firmware, self.memory_mib, self.cpus = firmware, memory_mib, cpus
+    def __init__(self, lab: Lab, name: str, firmware: str = "bios", memory_mib: int = 2048, register: bool = True):
+        self.firmware, self.memory_mib = firmware, memory_mib
         super().__init__(lab, name, register)
         self.tap = f"tap{self.number}"
         lab.ns.tap(self.tap, "lan")
@@ -104,7 +103,7 @@ class QemuPC(PC):
         else:
             machine = ["-machine", "pc"]
         return self.lab.ns.argv(
-            "qemu-system-x86_64", *machine, *WAYS[self.accel], "-smp", str(self.cpus), "-m", str(self.memory_mib),
+            "qemu-system-x86_64", *machine, *WAYS[self.accel], "-m", str(self.memory_mib),
             "-display", "none", "-serial", f"file:{self.console}",
             "-qmp", f"unix:{self.dir}/qmp,server=on,wait=off", "-name", self.name,
             "-netdev", f"tap,id=n0,ifname={self.tap},script=no,downscript=no", "-device", nic,

@@ -10,8 +10,8 @@ import threading
 
 import pytest
 
+from tests.rig.accel import WAYS
 from tests.rig.lab import IMAGES
-from tests.rig.pc import CPU
 from tests.rig.wire import run
 
 HOST = IMAGES / "host"
@@ -101,7 +101,7 @@ class Server:
 def start_pc(words: str, mac: str = MAC) -> str:
     """A PC with the host's kernel and initramfs; what it wrote on its console until it restarted itself."""
     done = subprocess.run(
-        ["qemu-system-x86_64", "-machine", "pc", "-accel", "tcg,thread=multi", "-cpu", CPU, "-smp", "2", "-m", "512",
+        ["qemu-system-x86_64", "-machine", "pc", *WAYS["tcg"], "-m", "512",
          "-display", "none", "-serial", "stdio", "-no-reboot", "-kernel", str(HOST / "vmlinuz"),
          "-initrd", str(HOST / "initrd.img"), "-netdev", "user,id=n0", "-device", f"virtio-net-pci,netdev=n0,mac={mac}",
          "-append", f"console=ttyS0 quiet nightclass.patience=6 nightclass.pause=1 {words}"],

@@ -8,7 +8,7 @@ import subprocess
 import time
 
 from .daemon import Daemon
-from .pc import CPU
+from .accel import WAYS
 from .qmp import qmp
 from .wait import until
 from .wire import run
@@ -64,8 +64,8 @@ class ImageVm:
     def _argv(self) -> list[str]:
         cmdline = (self.image / "cmdline").read_text().strip()
         screen = ["-vga", "std", "-device", "virtio-tablet-pci"] if self.screen else ["-vga", "none"]
-        return ["qemu-system-x86_64", "-machine", "pc", "-accel", "tcg,thread=multi", "-cpu", CPU, "-smp", "2",
-                "-m", str(self.memory_mib), "-display", "none", *screen, "-serial", f"file:{self.console}",
+        return ["qemu-system-x86_64", "-machine", "pc", *WAYS["tcg"], "-m", str(self.memory_mib),
+                "-display", "none", *screen, "-serial", f"file:{self.console}",
                 "-qmp", f"unix:{self.dir}/qmp,server=on,wait=off",
                 "-kernel", str(self.image / "vmlinuz"), "-initrd", str(self.image / "initrd.img"), "-append", cmdline,
                 "-drive", f"if=virtio,format=qcow2,cache=unsafe,file={self.dir}/disk",
