@@ -177,6 +177,12 @@ static void guest_spoke(const char *id, const struct guest_line *line, void *arg
 
 /* ---- what the hypervisor lists ---- */
 
+static char *last_words(const char *id, void *arg)
+{
+	const struct hostd *h = arg;
+	return vm_last_words(h->place.vm_dir, id);
+}
+
 static void listed(const struct domains_seen *domains, const char *why, void *arg)
 {
 	struct hostd *h = arg;
@@ -189,7 +195,8 @@ static void listed(const struct domains_seen *domains, const char *why, void *ar
 	set_text(&h->hypervisor_trouble, why);
 	h->seen.domains_known = domains != NULL;
 	if (domains)
-		seen_domains(&h->seen, domains, goal_of(h), clock_mono_ms(), random_number());
+		seen_domains(&h->seen, domains, goal_of(h), clock_mono_ms(), random_number(),
+			last_words, h);
 	rethink(h);
 }
 

@@ -71,8 +71,10 @@ enum proto_vm_state report_vm_state(const struct proto_vm *vm, const struct host
 		*ret_reason = "paused by the hypervisor: is the host's memory full?";
 		return VM_FAILED;
 	}
-	if (track->domain)
+	if (track->domain) {
+		*ret_reason = track->late ? track->reason : NULL;
 		return track->ready_ms ? VM_READY : VM_RUNNING;
+	}
 	if (track->failures > 0) {
 		*ret_reason = track->reason;
 		return VM_FAILED;

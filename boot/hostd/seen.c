@@ -47,9 +47,19 @@ static void forget_vm(struct host_seen *seen, struct vm_track *track)
 	vec_remove(&seen->vms, track - seen->vms.at);
 }
 
+/* Of a VM whose guest is not ready: what is the matter, and what it said of it itself. */
+static void set_reason_words(
+	struct vm_track *track, const char *what, seen_words_fn *words, void *arg)
+{
+	auto_free char *last = words(track->id, arg);
+	auto_free char *text = last ? xasprintf("%s; its console ends with: %s", what, last)
+				    : xasprintf("%s; its console is empty", what);
+	set_reason(&track->reason, text);
+}
+
 /* It was listed before and is no longer, and nobody here ended it. */
-static void ended_by_itself(
-	struct vm_track *track, const struct proto_goal *goal, int64_t now_ms, uint32_t random)
+static void ended_by_itself(struct vm_track *track, const struct proto_goal *goal, int64_t now_ms,
+	uint32_t random, seen_words_fn *words, void *arg)
 {
 	bool was_ready = track->ready_ms > 0;
 	track->domain = track->running = false;
@@ -63,11 +73,18 @@ static void ended_by_itself(
 	}
 	track->failures++;
 	track->retry_at_ms = now_ms + backoff_ms(track->failures, random);
-	set_reason(&track->reason, "it ended before its guest was ready: see its console log");
+	set_reason_words(track, "it ended before its guest was ready", words, arg);
+}
+
+static bool gets_late(const struct vm_track *track, const struct proto_goal *goal, int64_t now_ms)
+{
+	return track->running && track->files && !track->busy && !track->ready_ms && !track->late &&
+	       now_ms - track->started_ms >= GUEST_LATE_MS && goal_vm(goal, track->id);
 }
 
 void seen_domains(struct host_seen *seen, const struct domains_seen *domains,
-	const struct proto_goal *goal, int64_t now_ms, uint32_t random)
+	const struct proto_goal *goal, int64_t now_ms, uint32_t random, seen_words_fn *words,
+	void *arg)
 {
 	vec_each (struct domain_seen, domain, domains) {
 		struct vm_track *track = vm_of(seen, domain->id);
@@ -82,7 +99,12 @@ void seen_domains(struct host_seen *seen, const struct domains_seen *domains,
 		vec_each (struct domain_seen, domain, domains)
 			listed |= strcmp(domain->id, track->id) == 0;
 		if (!listed && track->domain && !track->busy)
-			ended_by_itself(track, goal, now_ms, random);
+			ended_by_itself(track, goal, now_ms, random, words, arg);
+		if (gets_late(track, goal, now_ms)) {
+			track->late = true;
+			set_reason_words(
+				track, "its guest is not ready after two minutes", words, arg);
+		}
 	}
 	for (size_t i = seen->vms.n; i-- > 0;) {
 		struct vm_track *track = &seen->vms.at[i];
@@ -106,6 +128,7 @@ void seen_step_begun(struct host_seen *seen, const struct step *step, const stru
 	if (track->starting) {
 		vm_uuid(goal_vm(goal, step->subject)->context.instance_id, track->uuid);
 		track->files = true;
+		track->late = false;
 		track->ready_ms = 0;
 	}
 }
@@ -181,6 +204,7 @@ bool seen_ready(struct host_seen *seen, const char *id, int64_t now_ms)
 		return false;
 	int64_t took = now_ms - track->started_ms;
 	track->ready_ms = took > 0 ? (uint64_t)took : 1;
+	track->late = false;
 	track->failures = 0;
 	set_reason(&track->reason, NULL);
 	return true;

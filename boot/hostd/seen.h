@@ -6,11 +6,18 @@
 #include "boot/hostd/vm.h"
 #include "boot/hostd/work.h"
 
+enum { GUEST_LATE_MS = 120000 };
+
+/* The last line on the console of VM `id`, or NULL; the caller frees. */
+typedef char *seen_words_fn(const char *id, void *arg);
+
 /* The hypervisor's whole list. VMs with a step under way are left alone: the step's end tells more.
  * A VM of the goal that has ended by itself is to be made again; before it was ready, that counts
- * as a failure. `random` is for the pause. */
+ * as a failure. One that runs for GUEST_LATE_MS without being ready is late. Either has what
+ * `words` gives in its reason. `random` is for the pause. */
 void seen_domains(struct host_seen *seen, const struct domains_seen *domains,
-	const struct proto_goal *goal, int64_t now_ms, uint32_t random);
+	const struct proto_goal *goal, int64_t now_ms, uint32_t random, seen_words_fn *words,
+	void *arg);
 /* A step begins: marks its VM or image (new ones get a track) as busy. */
 void seen_step_begun(
 	struct host_seen *seen, const struct step *step, const struct proto_goal *goal);

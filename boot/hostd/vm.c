@@ -11,7 +11,9 @@
  */
 #include "boot/hostd/vm.h"
 
+#include <ctype.h>
 #include <dirent.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include "boot/hostd/base.h"
@@ -50,6 +52,11 @@ static char *in_folder(const char *vm_dir, const char *id, const char *name)
 char *vm_channel_path(const char *vm_dir, const char *id)
 {
 	return in_folder(vm_dir, id, "guest.sock");
+}
+
+static char *console_path(const char *vm_dir, const char *id)
+{
+	return in_folder(vm_dir, id, "console.log");
 }
 
 static int write_made(
@@ -94,7 +101,7 @@ static int start_domain(const struct vm_place *place, const struct proto_vm *vm,
 	struct error **err)
 {
 	auto_free char *channel = vm_channel_path(place->vm_dir, vm->id);
-	auto_free char *log = in_folder(place->vm_dir, vm->id, "console.log");
+	auto_free char *log = console_path(place->vm_dir, vm->id);
 	auto_free char *server = image->whole ? NULL : base_socket(place->vm_dir, vm->image);
 	if (strlen(channel) >= sizeof(((struct sockaddr_un *)0)->sun_path))
 		return error_make(err, -ENAMETOOLONG,
@@ -210,4 +217,24 @@ int vm_note_ready(const char *vm_dir, const char *id, uint64_t ready_ms, struct 
 	r = write_made(vm_dir, id, &made, err);
 	json_done(made_fields, ARRAY_LEN(made_fields), &made);
 	return r;
+}
+
+char *vm_last_words(const char *vm_dir, const char *id)
+{
+	char tail[1024];
+	struct stat st;
+	auto_free char *path = console_path(vm_dir, id);
+	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return NULL;
+	ssize_t end = pread(fd, tail, sizeof(tail),
+		st.st_size > (off_t)sizeof(tail) ? st.st_size - (off_t)sizeof(tail) : 0);
+	while (end > 0 && !isgraph((unsigned char)tail[end - 1]))
+		end--;
+	ssize_t begin = end;
+	while (begin > 0 && tail[begin - 1] != '\n' && tail[begin - 1] != '\r')
+		begin--;
+	while (begin < end && tail[begin] == ' ')
+		begin++;
+	return end > 0 ? xstrndup(tail + begin, (size_t)(end - begin)) : NULL;
 }

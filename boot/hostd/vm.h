@@ -56,6 +56,9 @@ int vm_clean(const struct vm_place *place, const char *id, struct error **err);
 int vm_scan(const char *vm_dir, struct vm_tracks *ret_tracks, struct error **err);
 /* Writes down that the guest was ready. */
 int vm_note_ready(const char *vm_dir, const char *id, uint64_t ready_ms, struct error **err);
+/* The last line with something on it that the guest wrote on its console, or NULL; caller frees.
+ * The guest's own bytes: not to be trusted, nor always text. */
+char *vm_last_words(const char *vm_dir, const char *id);
 /* The unix socket of the VM's guest channel; caller frees. */
 char *vm_channel_path(const char *vm_dir, const char *id);
 

@@ -252,15 +252,17 @@ class Lab:
 
     def wait_vms(self, cluster: str, wanted: dict[str, str], timeout: float) -> None:
         """Until the VM of each PC is in its wanted state. What is known of PCs whose VM is late is part of the TimeoutError."""
-        states = {}
+        states, reasons = {}, []
 
         def settled():
-            nonlocal states
-            states = {pc: vm["state"] for pc, vm in self.vms(cluster).items()}
+            nonlocal states, reasons
+            vms = self.vms(cluster)
+            states = {pc: vm["state"] for pc, vm in vms.items()}
+            reasons = [f"{pc}: {vm['reason']}" for pc, vm in vms.items() if vm.get("reason")]
             return states == wanted
 
         try:
             until(settled, timeout, f"{self.name}: VMs {wanted}")
         except TimeoutError as late:
             rest = [pc.plight() for pc in self.pcs if states.get(pc.name) != wanted.get(pc.name)]
-            raise TimeoutError("\n".join([f"{late}: {states}", *rest])) from None
+            raise TimeoutError("\n".join([f"{late}: {states}", *reasons, *rest])) from None

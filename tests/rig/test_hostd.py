@@ -117,16 +117,17 @@ def initrd_with_agent(folder: pathlib.Path) -> pathlib.Path:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> dict:
-    """A chunk store with two images of the same tiny VM; their digests as "vm" and "deaf"."""
+    """A chunk store with images of the same tiny VM; their digests as "vm", "deaf" (to the power button) and "lost" (its
+    kernel finds no init, panics and stays)."""
     folder = tmp_path_factory.mktemp("image")
     initrd = initrd_with_agent(folder)
     disk = folder / "disk.raw"
     disk.write_bytes(os.urandom(65536) + bytes((1 << 20) - 65536))
     found = {"dir": folder / "store"}
-    for name in ("vm", "deaf"):
+    for name, words in (("vm", "vm"), ("deaf", "deaf"), ("lost", "panic=0 rdinit=/nowhere")):
         done = run(str(IMPORT), "--no-sync", "--store", str(found["dir"]), "--name", name, "--revision", "1", "--kernel",
                    str(MPI / "vmlinuz"), "--initrd", str(initrd), "--cmdline",
-                   f"console=ttyS0 quiet panic=-1 mitigations=off {name}", str(disk))
+                   f"console=ttyS0 quiet panic=-1 mitigations=off {words}", str(disk))
         found[name] = json.loads(done.stdout.splitlines()[-1])["digest"]
     return found
 
@@ -360,6 +361,21 @@ def test_start_that_fails_says_why(boot, controller, machine, store):
     assert host.hostd.text().count("make VM alice-004: ") == 3  # and no more
     controller.want(2, [vm(4, store["vm"], instance="y")])  # a new instance is a new chance
     until(lambda: host.hostd.text().count("make VM alice-004: ") >= 4, 30, "a try of the new instance")
+
+
+@needs_vms
+def test_a_guest_that_never_gets_ready_is_told_with_its_last_words(boot, controller, machine, store):
+    controller.want(1, [vm(6, store["lost"])])
+    host = boot(controller, machine.argv)
+    report = controller.wait_report(lambda r: states(r) == {"alice-006": "running"}, 90, "VM running")
+    assert not report["vms"][0].get("reason")
+    console = host.dir / "vm" / "alice-006" / "console.log"
+    until(lambda: "end Kernel panic" in console.read_text(errors="replace"), 90, "the panic")
+    host.clock.forward(121)
+    report = controller.wait_report(lambda r: r["vms"] and r["vms"][0].get("reason"), 30, "a reason")
+    assert states(report) == {"alice-006": "running"}
+    said = report["vms"][0]["reason"]
+    assert said.startswith("its guest is not ready after two minutes; its console ends with: ") and "Kernel panic" in said
 
 
 def missed(host: Host, controller: Controller) -> dict:

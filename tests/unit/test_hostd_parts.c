@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include <gnutls/x509.h>
+#include <sys/stat.h>
 #include "boot/hostd/backoff.h"
 #include "boot/hostd/bootargs.h"
 #include "boot/hostd/console.h"
@@ -16,6 +17,7 @@
 #include "boot/hostd/kvm.h"
 #include "boot/hostd/pin.h"
 #include "boot/hostd/report.h"
+#include "boot/hostd/vm.h"
 #include "lib/file.h"
 
 #define HEX "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -471,6 +473,41 @@ static void test_identity_of_another_boot(void **state)
 	identity_done(&identity);
 }
 
+static void test_last_words(void **state)
+{
+	static const struct {
+		const char *console, *last;
+	} cases[] = {
+		{"", NULL},
+		{"\r\n \n", NULL},
+		{"one\r\ntwo \033\r\n\n", "two"},
+		{"[    1.0] Kernel panic", "[    1.0] Kernel panic"},
+		{"first\r   login: ", "login:"},
+	};
+	char long_line[3000];
+	(void)state;
+	auto_free char *folder = xasprintf("%s/a-001", scratch);
+	auto_free char *path = xasprintf("%s/console.log", folder);
+	assert_null(vm_last_words(scratch, "a-001"));
+	assert_int_equal(mkdir(folder, 0700), 0);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		const char *text = cases[i].console;
+		assert_int_equal(file_write(path, text, strlen(text), 0600, NULL), 0);
+		auto_free char *last = vm_last_words(scratch, "a-001");
+		if (cases[i].last)
+			assert_string_equal(last, cases[i].last);
+		else
+			assert_null(last);
+	}
+	memset(long_line, 'x', sizeof(long_line));
+	assert_int_equal(file_write(path, long_line, sizeof(long_line), 0600, NULL), 0);
+	auto_free char *last = vm_last_words(scratch, "a-001");
+	assert_int_equal(strlen(last), 1024);
+	unlink(path);
+	assert_int_equal(symlink("/etc/passwd", path), 0);
+	assert_null(vm_last_words(scratch, "a-001"));
+}
+
 /* The probe's own guest comes to its end where virtualisation works: software emulation does. */
 static void test_kvm_probe(void **state)
 {
@@ -502,6 +539,7 @@ int main(void)
 		TEST(test_request),
 		TEST(test_pin),
 		TEST(test_identity_of_another_boot),
+		TEST(test_last_words),
 		TEST(test_kvm_probe),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

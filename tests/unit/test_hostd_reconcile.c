@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include "boot/hostd/report.h"
 #include "boot/hostd/seen.h"
 #include "tests/unit/hostd_sample.h"
 
@@ -254,8 +255,22 @@ static void test_images_dropped_last(void **state)
 	proto_goal_done(&goal);
 }
 
-static void list(
-	struct host_seen *seen, const struct proto_goal *goal, const char *id, const char *instance)
+static char *words(const char *id, void *arg)
+{
+	(void)arg;
+	assert_string_equal(id, "a-001");
+	return xstrdup("Kernel\tpanic");
+}
+
+static char *no_words(const char *id, void *arg)
+{
+	(void)id;
+	(void)arg;
+	return NULL;
+}
+
+static void list_at(struct host_seen *seen, const struct proto_goal *goal, const char *id,
+	const char *instance, int64_t now_ms, seen_words_fn *fn)
 {
 	struct domains_seen domains = {0};
 	if (id) {
@@ -264,8 +279,14 @@ static void list(
 		domain->running = true;
 		vm_uuid(instance, domain->uuid);
 	}
-	seen_domains(seen, &domains, goal, NOW, 0);
+	seen_domains(seen, &domains, goal, now_ms, 0, fn, NULL);
 	domains_seen_done(&domains);
+}
+
+static void list(
+	struct host_seen *seen, const struct proto_goal *goal, const char *id, const char *instance)
+{
+	list_at(seen, goal, id, instance, NOW, words);
 }
 
 static void make(struct host_seen *seen, const struct proto_goal *goal, int rc)
@@ -306,10 +327,46 @@ static void test_life_of_a_vm(void **state)
 	list(&seen, &goal, NULL, NULL);
 	assert_int_equal(track->failures, 1);
 	assert_true(track->retry_at_ms > NOW);
-	assert_non_null(strstr(track->reason, "before its guest was ready"));
+	assert_string_equal(track->reason,
+		"it ended before its guest was ready; its console ends with: Kernel panic");
 	make(&seen, &goal, -EIO);
 	assert_int_equal(track->failures, 2);
 	assert_string_equal(track->reason, "no memory"); /* one line */
+	host_seen_done(&seen);
+	proto_goal_done(&goal);
+}
+
+/* What the report says of a-001, which has to be in state `wanted`. */
+static const char *reason_of(const struct proto_goal *goal, const struct host_seen *seen, int wanted)
+{
+	static char buffer[REASON_MAX];
+	const char *reason;
+	assert_int_equal(report_vm_state(&goal->vms.at[0], seen, buffer, &reason), wanted);
+	return reason;
+}
+
+static void test_a_late_guest(void **state)
+{
+	struct proto_goal goal = goal_of(1, "x");
+	struct host_seen seen = {0};
+	(void)state;
+	make(&seen, &goal, 0); /* begun at NOW - 50 */
+	list_at(&seen, &goal, "a-001", "a-001-x", NOW + GUEST_LATE_MS - 51, words);
+	assert_null(reason_of(&goal, &seen, VM_RUNNING));
+	list_at(&seen, &goal, "a-001", "a-001-x", NOW + GUEST_LATE_MS - 50, words);
+	assert_string_equal(reason_of(&goal, &seen, VM_RUNNING),
+		"its guest is not ready after two minutes; its console ends with: Kernel panic");
+	list_at(&seen, &goal, "a-001", "a-001-x", NOW + 2 * GUEST_LATE_MS, no_words);
+	assert_non_null(strstr(reason_of(&goal, &seen, VM_RUNNING), "panic")); /* told once */
+	assert_true(seen_ready(&seen, "a-001", NOW + 3 * GUEST_LATE_MS));
+	assert_null(reason_of(&goal, &seen, VM_READY));
+	/* made again: it has its two minutes again */
+	list_at(&seen, &goal, NULL, NULL, NOW + 3 * GUEST_LATE_MS, words);
+	make(&seen, &goal, 0);
+	list_at(&seen, &goal, "a-001", "a-001-x", NOW, no_words);
+	assert_null(reason_of(&goal, &seen, VM_RUNNING));
+	list_at(&seen, &goal, "a-001", "a-001-x", NOW + GUEST_LATE_MS, no_words);
+	assert_non_null(strstr(reason_of(&goal, &seen, VM_RUNNING), "console is empty"));
 	host_seen_done(&seen);
 	proto_goal_done(&goal);
 }
@@ -364,6 +421,7 @@ int main(void)
 		cmocka_unit_test(test_one_step_each),
 		cmocka_unit_test(test_images_dropped_last),
 		cmocka_unit_test(test_life_of_a_vm),
+		cmocka_unit_test(test_a_late_guest),
 		cmocka_unit_test(test_list_during_step_is_not_taken),
 		cmocka_unit_test(test_found_after_restart),
 		cmocka_unit_test(test_uuid),
