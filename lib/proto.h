@@ -77,7 +77,7 @@ extern const char *const proto_vm_state_names[]; /* "absent", "waiting", ... NUL
 struct proto_vm_seen {
 	char *id;
 	int state;	/* enum proto_vm_state; READY: the guest agent said so */
-	char *reason;	/* for FAILED and WAITING: why, one line; else NULL */
+	char *reason;	/* why it is not ready, one line, or NULL */
 	uint64_t ready_ms; /* from domain start to ready, 0 until then */
 };
 VEC_OF(proto_vms_seen, struct proto_vm_seen);

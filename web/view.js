@@ -14,7 +14,7 @@ const VM_ICONS = {ready: 'ready', running: 'wait', starting: 'wait', waiting: 'w
 	failed: 'failed', absent: 'wait'};
 // What an eye that skims the events must not miss.
 const ALARM = /refused|failed|exception|alarm|held/;
-const ALARM_STATE = /-> (exception|failed|partly)\b/;
+const ALARM_STATE = /^[^:]*: [\w-]+ -> (exception|failed|partly)\b/; // what follows may be a guest's own words
 const BUSY = new Set(['waking', 'booting', 'draining', 'returning']);
 
 const at = (id) => document.getElementById(id);

@@ -22,7 +22,7 @@ struct vm_track {
 	int64_t stop_since_ms; /* when it was asked to shut down; -1: it was not */
 	int64_t started_ms;    /* of the running domain */
 	uint64_t ready_ms;     /* from start to ready, 0: not yet */
-	bool late;	       /* it has run for long, its guest is not ready */
+	int64_t late_ms;       /* how long its guest was not ready when it was last asked why, or 0 */
 	char *reason;	       /* of the last failure or of being late, or NULL */
 };
 VEC_OF(vm_tracks, struct vm_track);

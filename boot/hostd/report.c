@@ -72,7 +72,7 @@ enum proto_vm_state report_vm_state(const struct proto_vm *vm, const struct host
 		return VM_FAILED;
 	}
 	if (track->domain) {
-		*ret_reason = track->late ? track->reason : NULL;
+		*ret_reason = track->late_ms ? track->reason : NULL;
 		return track->ready_ms ? VM_READY : VM_RUNNING;
 	}
 	if (track->failures > 0) {

@@ -76,10 +76,20 @@ static void ended_by_itself(struct vm_track *track, const struct proto_goal *goa
 	set_reason_words(track, "it ended before its guest was ready", words, arg);
 }
 
-static bool gets_late(const struct vm_track *track, const struct proto_goal *goal, int64_t now_ms)
+/* It runs and its guest is not ready: from time to time its console tells how far it is. */
+static void look_late(struct vm_track *track, const struct proto_goal *goal, int64_t now_ms,
+	seen_words_fn *words, void *arg)
 {
-	return track->running && track->files && !track->busy && !track->ready_ms && !track->late &&
-	       now_ms - track->started_ms >= GUEST_LATE_MS && goal_vm(goal, track->id);
+	int64_t took = now_ms - track->started_ms;
+	if (!track->running || !track->files || track->busy || track->ready_ms ||
+		!goal_vm(goal, track->id))
+		return;
+	if (took < (track->late_ms ? 2 * track->late_ms : GUEST_LATE_MS))
+		return;
+	track->late_ms = took;
+	auto_free char *what = xasprintf(
+		"its guest is not ready after %lld minutes", (long long)(took / 60000));
+	set_reason_words(track, what, words, arg);
 }
 
 void seen_domains(struct host_seen *seen, const struct domains_seen *domains,
@@ -100,11 +110,7 @@ void seen_domains(struct host_seen *seen, const struct domains_seen *domains,
 			listed |= strcmp(domain->id, track->id) == 0;
 		if (!listed && track->domain && !track->busy)
 			ended_by_itself(track, goal, now_ms, random, words, arg);
-		if (gets_late(track, goal, now_ms)) {
-			track->late = true;
-			set_reason_words(
-				track, "its guest is not ready after two minutes", words, arg);
-		}
+		look_late(track, goal, now_ms, words, arg);
 	}
 	for (size_t i = seen->vms.n; i-- > 0;) {
 		struct vm_track *track = &seen->vms.at[i];
@@ -128,7 +134,7 @@ void seen_step_begun(struct host_seen *seen, const struct step *step, const stru
 	if (track->starting) {
 		vm_uuid(goal_vm(goal, step->subject)->context.instance_id, track->uuid);
 		track->files = true;
-		track->late = false;
+		track->late_ms = 0;
 		track->ready_ms = 0;
 	}
 }
@@ -169,12 +175,13 @@ void seen_step_ended(
 	track->busy = track->starting = false;
 	if (end->kind == STEP_STOP_VM)
 		track->stop_since_ms = now_ms; /* refused or not: the grace has begun */
+	if (end->kind == STEP_MAKE_VM)
+		track->started_ms = end->began_ms; /* what libvirt calls failed may yet run */
 	if (end->rc < 0) {
 		track->retry_at_ms = now_ms + backoff_ms(++track->failures, random);
 		set_reason(&track->reason, error_text(end->err, end->rc));
 	} else if (end->kind == STEP_MAKE_VM) {
 		track->domain = track->running = true;
-		track->started_ms = end->began_ms;
 		track->stop_since_ms = -1;
 	} else if (end->kind == STEP_DESTROY_VM || end->kind == STEP_CLEAN_VM) {
 		forget_vm(seen, track);
@@ -204,7 +211,7 @@ bool seen_ready(struct host_seen *seen, const char *id, int64_t now_ms)
 		return false;
 	int64_t took = now_ms - track->started_ms;
 	track->ready_ms = took > 0 ? (uint64_t)took : 1;
-	track->late = false;
+	track->late_ms = 0;
 	track->failures = 0;
 	set_reason(&track->reason, NULL);
 	return true;

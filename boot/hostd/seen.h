@@ -14,7 +14,8 @@ typedef char *seen_words_fn(const char *id, void *arg);
 /* The hypervisor's whole list. VMs with a step under way are left alone: the step's end tells more.
  * A VM of the goal that has ended by itself is to be made again; before it was ready, that counts
  * as a failure. One that runs for GUEST_LATE_MS without being ready is late. Either has what
- * `words` gives in its reason. `random` is for the pause. */
+ * `words` gives in its reason; for one that is late that is looked at again after twice the time,
+ * and so on. `random` is for the pause. */
 void seen_domains(struct host_seen *seen, const struct domains_seen *domains,
 	const struct proto_goal *goal, int64_t now_ms, uint32_t random, seen_words_fn *words,
 	void *arg);

@@ -219,6 +219,28 @@ int vm_note_ready(const char *vm_dir, const char *id, uint64_t ready_ms, struct 
 	return r;
 }
 
+/* What a printer would put on paper of a console's bytes: lines of ASCII, without control bytes and
+ * sequences (ESC [ ... final byte, ECMA-48). In place; the new length. */
+static size_t plain(char *text, size_t n)
+{
+	size_t out = 0;
+	for (size_t i = 0; i < n; i++) {
+		unsigned char c = (unsigned char)text[i];
+		if (c == '\033' && i + 1 < n && text[i + 1] == '[') {
+			for (i += 2; i < n && !(text[i] >= 0x40 && text[i] <= 0x7e);)
+				i++;
+			continue;
+		}
+		if (c == '\r' || c == '\n')
+			text[out++] = '\n';
+		else if (c >= 0x80)
+			text[out++] = '?';
+		else
+			text[out++] = isprint(c) ? (char)c : ' ';
+	}
+	return out;
+}
+
 char *vm_last_words(const char *vm_dir, const char *id)
 {
 	char tail[1024];
@@ -227,14 +249,15 @@ char *vm_last_words(const char *vm_dir, const char *id)
 	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return NULL;
-	ssize_t end = pread(fd, tail, sizeof(tail),
+	ssize_t got = pread(fd, tail, sizeof(tail),
 		st.st_size > (off_t)sizeof(tail) ? st.st_size - (off_t)sizeof(tail) : 0);
+	size_t end = plain(tail, got > 0 ? (size_t)got : 0);
 	while (end > 0 && !isgraph((unsigned char)tail[end - 1]))
 		end--;
-	ssize_t begin = end;
-	while (begin > 0 && tail[begin - 1] != '\n' && tail[begin - 1] != '\r')
+	size_t begin = end;
+	while (begin > 0 && tail[begin - 1] != '\n')
 		begin--;
 	while (begin < end && tail[begin] == ' ')
 		begin++;
-	return end > 0 ? xstrndup(tail + begin, (size_t)(end - begin)) : NULL;
+	return end > 0 ? xstrndup(tail + begin, end - begin) : NULL;
 }

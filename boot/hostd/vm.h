@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* One VM on this host: its folder, its disk, its domain. Every function blocks and is for worker
- * threads; none touches state of the loop thread. */
+/* One VM on this host: its folder, its disk, its domain. Functions block and are for worker
+ * threads where nothing else is said; none touches state of the loop thread. */
 #ifndef HOSTD_VM_H
 #define HOSTD_VM_H
 
@@ -56,8 +56,8 @@ int vm_clean(const struct vm_place *place, const char *id, struct error **err);
 int vm_scan(const char *vm_dir, struct vm_tracks *ret_tracks, struct error **err);
 /* Writes down that the guest was ready. */
 int vm_note_ready(const char *vm_dir, const char *id, uint64_t ready_ms, struct error **err);
-/* The last line with something on it that the guest wrote on its console, or NULL; caller frees.
- * The guest's own bytes: not to be trusted, nor always text. */
+/* The last line with something on it that the guest wrote on its console, as printable ASCII, or
+ * NULL; caller frees. It says what the guest wants it to say. Short, for the loop thread too. */
 char *vm_last_words(const char *vm_dir, const char *id);
 /* The unix socket of the VM's guest channel; caller frees. */
 char *vm_channel_path(const char *vm_dir, const char *id);

