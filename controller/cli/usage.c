@@ -87,6 +87,12 @@ int cli_help(FILE *out, const char *noun, const char *verb)
 			return help_verb(out, row);
 		if (verb)
 			continue;
+		if (noun && !row->verb) {
+			help_verb(out, row);
+			fputc('\n', out);
+			shown++;
+			continue;
+		}
 		if (!noun && row > cli_verbs && strcmp(row[-1].noun, row->noun) != 0)
 			fputc('\n', out);
 		help_line(out, row);

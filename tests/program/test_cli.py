@@ -536,6 +536,8 @@ def test_help(cli):
     for noun in ("lab", "pc", "image", "cluster", "join", "night", "run", "event", "token", "config", "completion"):
         assert f"\n  {noun} " in overview
     assert "--address IP" in cli("help", "pc", "add").out == cli("pc", "add", "--help").out
+    alone = cli("help", "run").out  # a noun that is its own verb
+    assert "--ranks N" in alone == cli("run", "--help").out and "run follow ID" in alone
     assert max(len(line) for line in overview.splitlines()) <= 100
     cli("help", "nothing", expect=USAGE)
     assert re.fullmatch(r"nightclass \d+\.\d+\.\d+\n", cli("--version").out)
