@@ -2,7 +2,8 @@
 /* One nbdkit for each image that VMs read while it comes (images/base_nbd.c is its plugin).
  *
  * A server is a child of ours and ends with us, however we end: what is left by a hostd that died
- * is a socket file, and by it the next one knows that VMs wait there. They do wait: what meets the
+ * is a mark, and by it the next one knows that VMs wait there. (Not the socket: it is missing from
+ * when a server is started until it listens.) They do wait: what meets the
  * gap halts the VM (domxml.c), which is set going again whenever it is listed (vm_libvirt.c), and a
  * guest sees a slow disk, not a broken one. So a server that dies is simply started again, with
  * growing pauses when it dies at once.
@@ -33,7 +34,7 @@ enum { LIVED_MS = 10000, LOOK_MS = 20 };
 
 struct base {
 	struct bases *bases;
-	char *digest, *image_dir, *url, *socket;
+	char *digest, *image_dir, *url, *socket, *mark;
 	pid_t pid; /* 0: none runs */
 	sd_event_source *child;
 	struct loop_timer *again;
@@ -53,6 +54,12 @@ struct bases {
 char *base_socket(const char *vm_dir, const char *digest)
 {
 	return xasprintf("%s/base-%.16s.sock", vm_dir, digest);
+}
+
+/* An empty file, there for as long as the image is to be served. */
+static char *mark_path(const char *vm_dir, const char *digest)
+{
+	return xasprintf("%s/base-%.16s.served", vm_dir, digest);
 }
 
 struct bases *bases_new(struct loop *loop, const char *plugin, const char *vm_dir)
@@ -114,6 +121,8 @@ static int spawn_server(struct base *base, struct error **err)
 		base->bases->plugin, dir, digest, url, parent, NULL};
 	int r = file_mkdirs(base->bases->vm_dir, 0755, err);
 
+	if (r == 0)
+		r = file_write(base->mark, "", 0, 0644, err);
 	if (r < 0)
 		return r;
 	if (unlink(base->socket) < 0 && errno != ENOENT)
@@ -164,6 +173,7 @@ void bases_serve(struct bases *bases, const char *image_dir, const char *digest,
 	base->image_dir = xstrdup(image_dir);
 	base->url = xstrdup(url);
 	base->socket = base_socket(bases->vm_dir, digest);
+	base->mark = mark_path(bases->vm_dir, digest);
 	base->again = loop_timer_new(bases->loop, start, base);
 	vec_push(&bases->list, base);
 	log_info("image %.12s: its disk is served while it comes", digest);
@@ -184,7 +194,7 @@ void bases_follow(
 	if (!bases)
 		return;
 	vec_each (struct image_track, image, images) {
-		auto_free char *path = base_socket(bases->vm_dir, image->digest);
+		auto_free char *path = mark_path(bases->vm_dir, image->digest);
 
 		bases_note(bases, image);
 		if (url && access(path, F_OK) == 0)
@@ -210,6 +220,7 @@ static void end(struct base *base)
 	free(base->image_dir);
 	free(base->url);
 	free(base->socket);
+	free(base->mark);
 	free(base);
 }
 
@@ -221,13 +232,14 @@ void bases_drop(struct bases *bases, const char *digest)
 		if (strcmp(base->digest, digest) != 0)
 			continue;
 		unlink(base->socket);
+		unlink(base->mark);
 		vec_remove(&bases->list, i);
 		end(base);
 		return;
 	}
 }
 
-/* The sockets stay: the next hostd of this boot serves there again. */
+/* The marks stay: the next hostd of this boot serves there again. */
 void bases_stop(struct bases *bases)
 {
 	if (!bases || bases->stopped)

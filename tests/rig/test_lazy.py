@@ -72,6 +72,8 @@ def test_ready_long_before_the_image_is_here(boot, controller, machine, store):
     host.hostd.wait_for("it is started again", 20)
     until(lambda: servers(host) not in ([], first), 20, "another disk server")
     host.hostd.kill(signal.SIGKILL)
+    # As if it had died before its new server listened.
+    (host.dir / "vm" / f"base-{digest[:16]}.sock").unlink(missing_ok=True)
     host.hostd.start()
     until(lambda: servers(host), 30, "a disk server of the next hostd")
     controller.chunk_delay = 0
