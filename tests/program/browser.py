@@ -35,10 +35,12 @@ class Browser:
         command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
                    "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars", "--remote-debugging-pipe",
                    "--user-data-dir=%s" % self.folder, "about:blank"]
-        # The shell only moves our descriptors to the numbers that Chromium wants.
+        # The shell only moves our descriptors to the numbers that Chromium wants. Killed, it leaves its own folders in
+        # TMPDIR: ours goes with everything in it.
         shell = ["/bin/bash", "-c", 'exec "$@" 3<&%d 4>&%d' % (ours_out, ours_in), "bash"] + command
         self.process = subprocess.Popen(shell, pass_fds=(ours_out, ours_in), stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+                                        env=dict(os.environ, TMPDIR=self.folder))
         os.close(ours_out)
         os.close(ours_in)
         self.out, self.answers = os.fdopen(theirs_in, "wb"), os.fdopen(theirs_out, "rb")

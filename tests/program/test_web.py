@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import struct
+import tempfile
 import zlib
 
 import pytest
@@ -328,3 +329,12 @@ def test_nothing_comes_from_elsewhere(page, api):
             text = file.read_text()
             assert not re.search(r"(?:src|href|url|import|from)[ =(]+['\"]?(?:https?:)?//", text), file
             assert not re.search(r"\son\w+=|style=|innerHTML|<script>", text), f"{file}: the CSP forbids it"
+
+
+def test_a_browser_leaves_nothing(monkeypatch):
+    with tempfile.TemporaryDirectory() as folder:      # short: Chromium's socket is below it
+        monkeypatch.setenv("TMPDIR", folder)
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        with Browser() as other:
+            other.open("about:blank")
+        assert not os.listdir(folder)
