@@ -368,8 +368,8 @@ static int try_once(struct run *run, struct error **err)
 	}
 	if (r == -EFBIG)
 		return too_large(run, err);
-	if (r == -ENOSPC) /* in the words of the one who knows; so much never fits */
-		return space_check(run->fd, UINT64_MAX, err);
+	if (r == -ENOSPC) /* in the words of the one who knows */
+		return space_full(run->fd, err);
 	if (r == -ETIME || (r < 0 && clock_real_ms() >= run->deadline_ms))
 		return error_make(
 			err, -ETIME, "it took longer than %lld s", (long long)run->download->max_s);

@@ -179,6 +179,7 @@ int held_put(struct held *held, size_t number, const void *bytes, struct error *
 	if (r == 0 && !held_has(held, number))
 		say_present(held, number, chunk.len);
 	chunk_unlock(held, number);
+	make_room(held, 0, number); /* two that put at once each took the same room for theirs */
 	return r < 0 ? error_make(err, r, "writing the image to %s: %s", held->folder, strerror(-r))
 		     : 0;
 }

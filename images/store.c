@@ -192,6 +192,8 @@ int chunkstore_put(struct chunkstore *store, const struct sha256 *digest, const 
 		r = mkdir(folder, 0755) == 0 || errno == EEXIST ? link_new(temp, path) : -errno;
 	}
 	unlink(temp);
+	if (r == -ENOSPC)
+		return space_full(store->lock, err);
 	if (r < 0)
 		return error_make(err, r, "storing a chunk in %s: %s", store->dir, strerror(-r));
 	return 0;

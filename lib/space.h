@@ -11,4 +11,8 @@
  * says 0. Cheap enough for each write. */
 int space_check(int fd, uint64_t more, struct error **err);
 
+/* -ENOSPC with the same text: for a write that found the file system of `fd` full although
+ * space_check() had let it pass, because others write too. */
+int space_full(int fd, struct error **err);
+
 #endif

@@ -297,6 +297,8 @@ static int write_piece(const struct api_request *request, const struct piece *pi
 	if (r < 0)
 		return r;
 	r = piece->bytes ? write_bytes(fd, piece) : write_hole(fd, piece, progress->have);
+	if (r == -ENOSPC)
+		return space_full(fd, err);
 	if (r < 0)
 		return error_make(err, r, "the piece cannot be written: %s", strerror(-r));
 	if (piece->offset + piece->n > progress->have)
