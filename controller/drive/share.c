@@ -21,7 +21,7 @@
 #include "lib/httpc.h"
 #include "lib/log.h"
 
-enum { PROBE_TRIES = 3, PROBE_MS = 8000, AGAIN_MS = 40000, HOLD_MS = 60000, RETRY_MS = 3000 };
+enum { PROBE_TRIES = 3, PROBE_MS = 8000, AGAIN_MS = 40000, HOLD_MS = 60000, RETRY_MS = 3000, WARN_MS = 60000 };
 
 struct join_member *join_member_of(const struct join *join, const char *lab)
 {
@@ -101,6 +101,16 @@ static int failed(struct drive *drive, struct join *join, struct join_member *se
 	return r;
 }
 
+/* A share that is committed stays: VMs live on it, netd holds it by its lease, and a netd that is restarted or hangs
+ * is there again at one of the next tries. Told once a minute. */
+static void keep_trying(struct drive *drive, const struct join *join, const struct task_result *result)
+{
+	if (drive->share_warned_ms && result->at_ms - drive->share_warned_ms < WARN_MS)
+		return;
+	drive->share_warned_ms = result->at_ms;
+	log_warning("join %s: its network here could not be renewed, trying again: %s", join->id, result->text);
+}
+
 static int hold(struct drive *drive, struct join *join, struct join_member *self, struct error **err)
 {
 	bool commit = is_committing(join, self->lab);
@@ -119,6 +129,11 @@ static int hold(struct drive *drive, struct join *join, struct join_member *self
 	json_object_set_new(request, "lease_s", json_integer(left > 1 ? left : 1));
 	if (!netd_want(drive, name, identity, commit ? HOLD_MS : AGAIN_MS, RETRY_MS, request, &result))
 		return 0;
+	if (result.code < 0 && join_is_shared(join) &&
+		(join->state == JOIN_COMMITTED || self->state == JOIN_COMMITTED)) {
+		keep_trying(drive, join, &result);
+		return 0;
+	}
 	if (result.code < 0)
 		return failed(drive, join, self, result.text, err);
 	return set_self(drive, join, self, commit ? JOIN_COMMITTED : JOIN_PREPARED, err);

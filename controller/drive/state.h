@@ -57,6 +57,7 @@ struct drive {
 	struct holders holders;	 /* of images, for the peers in goals */
 	struct cast *cast;	 /* the sender of images, made when first needed */
 	struct strings vetoes; /* "CLUSTER/LAB": the lab refused its part */
+	int64_t share_warned_ms; /* netd's failure that was logged last, 0: none */
 	struct active_run *runs; /* list, drive/runs.c */
 };
 

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A join and what other labs send, as one member's real nightclassd sees them: the other labs and netd are the test."""
+import json
+import socket
+import threading
+
+import pytest
+
+from tests.program.conftest import until
+
+JOIN = "join-0123abcd"
+MEMBERS = [{"lab": lab, "uplink": uplink, "cluster_net": net} for lab, uplink, net in (
+    ("north", "127.0.0.1", "10.80.0.0/24"), ("south", "10.70.0.2", "10.80.1.0/24"), ("west", "10.70.0.3", "10.80.2.0/24"))]
+
+
+class Netd(threading.Thread):
+    """Says yes to everything, or "no" to the requests of one kind; notes what was asked."""
+
+    def __init__(self, path):
+        super().__init__(daemon=True)
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(path))
+        self.listener.listen(64)
+        self.asked, self.refused, self.answers = [], None, {}
+
+    def run(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:     # stop()
+                return
+            with connection, connection.makefile("r") as lines:
+                request = json.loads(lines.readline())
+                op = request["op"]
+                answer = {"ok": False, "code": "EIO", "text": "not now"} if op == self.refused else \
+                    {"ok": True, **self.answers.get(op, {})}
+                self.asked.append((request, answer["ok"]))
+                connection.sendall(json.dumps(answer).encode() + b"\n")
+
+    def count(self, op: str, ok: bool) -> int:
+        return len([1 for request, was in self.asked if (request["op"], was) == (op, ok)])
+
+    def stop(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.join(20)
+
+
+@pytest.fixture
+def north(make_controller):
+    """A lab in its night, with a peer token and a netd."""
+    lab = make_controller(lab="uplink_address = 127.0.0.1\ncluster_net = 10.80.0.0/12")
+    lab.netd = Netd(lab.folder / "netd.sock")
+    lab.netd.start()
+    lab.host_image()
+    lab.add_pc(1)
+    lab.begin_night()
+    lab.peer = lab.make_token("south", "peer")
+    yield lab
+    lab.netd.stop()
+
+
+def pass_time(lab, seconds: int) -> None:
+    lab.clock.write_text(f"{int(lab.clock.read_text()) + seconds}\n")
+
+
+def tell(lab, state: str, coordinator: str = "south", **more):
+    body = {"coordinator": coordinator, "state": state, "net": "10.80.0.0/22", "expires_s": 3000, "members": MEMBERS, **more}
+    return lab.ok("PUT", f"/peers/joins/{JOIN}", body, token=lab.peer).json
+
+
+def join(lab, coordinator: str = "south") -> None:
+    assert tell(lab, "prepared", coordinator)["state"] == "prepared"
+    assert tell(lab, "committed", coordinator)["state"] == "committed"
+
+
+def join_of(lab) -> dict:
+    return lab.ok("GET", f"/joins/{JOIN}").json
+
+
+def test_a_committed_join_outlives_a_failure_of_netd(north):
+    join(north)
+    before = north.netd.count("apply", False)
+    north.netd.refused = "apply"
+    pass_time(north, 61)
+    until(lambda: north.netd.count("apply", False) > before, 20, "netd refuses to renew")
+    north.netd.refused = None
+    renewed = north.netd.count("apply", True)
+    pass_time(north, 4)
+    until(lambda: north.netd.count("apply", True) > renewed or join_of(north)["state"] != "committed", 20, "tried again")
+    assert join_of(north)["state"] == "committed", join_of(north)
+    assert north.netd.count("withdraw", True) == 0
+    assert "could not be renewed" in north.log()
+
+
+def test_a_join_that_netd_refuses_is_not_prepared(north):
+    north.netd.refused = "apply"
+    assert tell(north, "prepared")["state"] == "failed"
+    assert "not now" in join_of(north)["reason"]
