@@ -120,7 +120,9 @@ static int cluster_delete(const struct api_request *request, struct api_answer *
 	r = may_act_for(request, cluster.owner, err);
 	if (r >= 0 && strcmp(cluster.home, controller->config.lab) != 0)
 		r = error_make(err, -EPERM, "cluster %s belongs to lab %s; close it there", cluster.name, cluster.home);
-	if (r >= 0)
+	if (r >= 0 && cluster.state == CLUSTER_FAILED) /* holds nothing; closed from now on, and why it failed stays */
+		r = store_cluster_set_state(controller->store, cluster.name, CLUSTER_CLOSED, cluster.reason, err);
+	else if (r >= 0)
 		r = cluster_close(controller, &cluster, NULL, err);
 	cluster_done(&cluster);
 	if (r < 0)

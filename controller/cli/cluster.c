@@ -163,13 +163,15 @@ static int look_closed(
 	auto_json json_t *cluster = NULL;
 	auto_error struct error *trouble = NULL;
 	int e = get_cluster(cli, arg, &cluster, &trouble);
-	*ret_done = e == -ENOENT || strcmp(show_text(cluster, "state"), "closed") == 0;
+	const char *state = show_text(cluster, "state");
+	/* A failed one holds nothing any more either. */
+	*ret_done = e == -ENOENT || strcmp(state, "closed") == 0 || strcmp(state, "failed") == 0;
 	if (e == -ENOENT)
 		return 0;
 	if (e < 0)
 		return error_make(err, e, "%s", error_text(trouble, e));
 	auto_free char *vms = show_value(json_object_get(cluster, "vms"), SHOW_STATES);
-	progress_say(p, "%s: %s (%s)", (const char *)arg, show_text(cluster, "state"), vms);
+	progress_say(p, "%s: %s (%s)", (const char *)arg, state, vms);
 	return 0;
 }
 

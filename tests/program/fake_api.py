@@ -348,6 +348,12 @@ class RequestHandler(BaseHTTPRequestHandler):
             self.fake.data["clusters"].append(made)
         self.answer(200 if "dry_run" in self.query else 202, made)
 
+    def delete_clusters(self, words):
+        found = self.fake.find("clusters", words[1])
+        if found["state"] != "failed":
+            self.fake.data["clusters"].remove(found)
+        self.answer(200, found)
+
     def get_clusters(self, words):
         if len(words) == 1:
             return self.answer(200, {"items": self.fake.data["clusters"]})

@@ -245,6 +245,11 @@ def test_cluster_failed(cli, api):
     assert "no host has room" in cli("cluster", "create", "bob", "-n", 3, expect=FAILED).err
 
 
+def test_a_failed_cluster_is_deleted_at_once(cli, api):
+    api.data["clusters"][0]["state"] = "failed"
+    assert "alice: failed" in cli("cluster", "delete", "alice", "--timeout", "2s").err
+
+
 def test_no_wait_and_dry_run(cli, api):
     cli("cluster", "create", "bob", "-n", 2, "--no-wait")
     assert api.data["clusters"][-1]["looks"] == 0

@@ -2,6 +2,7 @@
 """CLI and page against the real nightclassd over TLS, without any PC: what each says is understood by the other."""
 import json
 import os
+import sqlite3
 import subprocess
 import threading
 
@@ -110,6 +111,17 @@ def test_what_cannot_be_done_says_why(lab):
     lab.cli("night", "show", expect=NOT_FOUND)
     lab.cli("run", "-n", 2, "/bin/true", expect=NOT_FOUND)
     lab.cli("run", "-n", 2, "--cluster", "none", "/bin/true", expect=NOT_FOUND)
+
+
+def test_a_failed_cluster_is_closed_by_delete(lab):
+    assert lab.stop() == 0
+    with sqlite3.connect(lab.state / "nightclass.db") as db:
+        db.execute("INSERT INTO cluster (name, owner, home, image, image_name, revision, n, cpus, memory_mib, policy, state, created, reason)"
+                   " VALUES ('old', 'admin', 'north', ?, 'mpi', 1, 2, 1, 512, 'pack', 'failed', 1, 'no room')", ("0" * 64,))
+    lab.start()
+    lab.cli("cluster", "delete", "old", "--timeout", "10s")
+    row = json.loads(lab.cli("cluster", "show", "old", "-o", "json").stdout)
+    assert (row["state"], row["reason"]) == ("closed", "no room")
 
 
 def test_follow_survives_a_killed_controller(lab):
