@@ -69,9 +69,9 @@ static bool same(const struct cluster *a, const struct cluster *b)
 	       a->state != CLUSTER_CLOSING;
 }
 
-/* 1: the same cluster is there (and in ret_deployed); 0: the name is free now. When no revision was named, one that
- * was begun before another revision was published is the same. */
-static int look_for(struct controller *controller, const struct cluster *cluster, bool any_revision,
+/* 1: the same cluster is there (and in ret_deployed); 0: the name is free now, or, with `dry`, would be. When no
+ * revision was named, one that was begun before another revision was published is the same. */
+static int look_for(struct controller *controller, const struct cluster *cluster, bool any_revision, bool dry,
 	struct deployed *ret_deployed, struct error **err)
 {
 	struct cluster there = {0};
@@ -82,7 +82,7 @@ static int look_for(struct controller *controller, const struct cluster *cluster
 		return error_make(err, r, "cluster %s cannot be read", cluster->name);
 	if (closed(&there)) {
 		cluster_done(&there);
-		return store_cluster_delete(controller->store, cluster->name, err);
+		return dry ? 0 : store_cluster_delete(controller->store, cluster->name, err);
 	}
 	if (!same(&there, cluster) || (!any_revision && there.revision != cluster->revision)) {
 		r = error_field(err, -EEXIST, "name",
@@ -177,7 +177,7 @@ int deploy_new(struct controller *controller, const struct request_cluster *requ
 	int r = from_request(controller, request, owner, &cluster, err);
 	if (r < 0)
 		return r;
-	r = look_for(controller, &cluster, !request->has_revision, &deployed, err);
+	r = look_for(controller, &cluster, !request->has_revision, dry, &deployed, err);
 	if (r == 0) {
 		deployed.cluster = cluster;
 		cluster = (struct cluster){0};

@@ -236,6 +236,8 @@ def test_a_night(dark_lab):
     assert "room for" in lab.cli("cluster", "create", "bob", "-n", 200, expect=CONFLICT).stderr
     lab.cli("pc", "remove", "pc1", expect=CONFLICT)
     lab.cli("cluster", "delete", "alice")
+    assert "alice-001" in lab.cli("cluster", "create", "alice", "-n", 1, "--dry-run").stdout
+    assert "closed" in lab.cli("cluster", "show", "alice").stdout, "only a plan: the closed one stays"
     lab.cli("pc", "release", "pc3")
     done = lab.cli("night", "end")
     assert "3 desktop" in done.stderr.splitlines()[-1]
