@@ -73,6 +73,21 @@ static void offer_file(char **setting, const char *path)
 		offer(setting, path);
 }
 
+bool client_is_here(const char *server)
+{
+	const char *host = str_starts(server, "https://")  ? server + 8
+			   : str_starts(server, "http://") ? server + 7
+							   : "";
+	struct ip4 address;
+	bool six = str_starts(host, "[::1]");
+	auto_free char *name = xstrndup(host, six ? 5 : strcspn(host, ":/"));
+	char after = host[strlen(name)];
+	if (after && after != ':' && after != '/')
+		return false;
+	return strpbrk(host, "@\\") == NULL && (six || strcmp(name, "localhost") == 0 ||
+						       (ip4_parse(name, &address) == 0 && address.host >> 24 == 127));
+}
+
 static int settings_find(const struct cli *cli, struct settings *s, struct error **err)
 {
 	offer(&s->server, cli->server ? cli->server : getenv("NIGHTCLASS_SERVER"));
@@ -89,7 +104,10 @@ static int settings_find(const struct cli *cli, struct settings *s, struct error
 		if (e < 0)
 			return e;
 	}
-	offer_file(&s->token_file, LOCAL_DIR "/admin.token");
+	/* The administrator's token of this machine is nobody else's: a server that was named gets it only when it
+	 * is this machine. */
+	if (!s->server || client_is_here(s->server))
+		offer_file(&s->token_file, LOCAL_DIR "/admin.token");
 	offer_file(&s->ca, LOCAL_DIR "/tls/ca.pem");
 	if (access(LOCAL_DIR "/tls/ca.pem", R_OK) == 0)
 		offer(&s->server, "https://127.0.0.1:8443");
@@ -123,7 +141,7 @@ static int settings_open(const struct settings *s, struct client **ret_client, s
 		return error_field(err, -EINVAL, "--server",
 			"\"%s\" is no URL. Write https://ADDRESS:8443", s->server);
 	/* Over plain HTTP only to this machine: a token must not be seen on the way. */
-	if (str_starts(s->server, "http://") && !str_starts(s->server, "http://127."))
+	if (str_starts(s->server, "http://") && !client_is_here(s->server))
 		return error_field(err, -EINVAL, "--server",
 			"\"%s\" would show the token to everybody on the way. Use https://",
 			s->server);

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include "controller/cli/client.h"
 #include "controller/cli/verbs.h"
 
 struct parsed {
@@ -196,6 +197,21 @@ static void the_table_is_sound(void **state)
 	}
 }
 
+static void the_local_token_stays_here(void **state)
+{
+	(void)state;
+	static const char *const here[] = {"https://127.0.0.1:8443", "https://127.9.9.9", "https://localhost:8443/",
+		"https://[::1]:8443", "http://127.0.0.1:8080/"};
+	static const char *const away[] = {"https://10.71.0.1:8443", "https://127.0.0.1.example:8443",
+		"https://127.evil.example", "https://localhost.example", "https://127.0.0.1@example:8443",
+		"https://127.0.0.1:x@example", "https://[::1].example", "https://[::10]", "ftp://127.0.0.1", "",
+		"https://", "127.0.0.1"};
+	for (size_t i = 0; i < ARRAY_LEN(here); i++)
+		assert_true(client_is_here(here[i]));
+	for (size_t i = 0; i < ARRAY_LEN(away); i++)
+		assert_false(client_is_here(away[i]));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -207,6 +223,7 @@ int main(void)
 		cmocka_unit_test(help_needs_nothing_else),
 		cmocka_unit_test(exit_codes),
 		cmocka_unit_test(the_table_is_sound),
+		cmocka_unit_test(the_local_token_stays_here),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
