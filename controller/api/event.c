@@ -10,7 +10,8 @@
 
 enum { AT_ONCE = 500, WAIT_MAX_S = 60 };
 
-static int answer_events(struct events *events, struct api_answer *ret_answer)
+/* "last" is the newest of all, so that a reader can begin at the end of a long log. */
+static int answer_events(struct events *events, int64_t last, struct api_answer *ret_answer)
 {
 	json_t *items = json_array();
 	vec_each (struct event, event, events) {
@@ -23,6 +24,7 @@ static int answer_events(struct events *events, struct api_answer *ret_answer)
 	}
 	ret_answer->status = 200;
 	ret_answer->body = present_list(items);
+	json_object_set_new(ret_answer->body, "last", json_integer((json_int_t)last));
 	return 0;
 }
 
@@ -53,7 +55,10 @@ static int events_get(
 		ret_answer->wait_ms = (int)wait * 1000;
 		return 0;
 	}
-	r = answer_events(&events, ret_answer);
+	int64_t newest = 0;
+	r = store_event_last(request->controller->store, &newest, err);
+	if (r >= 0)
+		r = answer_events(&events, newest, ret_answer);
 	events_done(&events);
 	return r;
 }

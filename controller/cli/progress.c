@@ -113,15 +113,27 @@ static int await_event(struct cli *cli, int64_t *seq, int wait_s, struct error *
 	return 0;
 }
 
+/* Where the log stands now: what happened before we began to wait is nothing to wake for. */
+static int newest_event(struct cli *cli, int64_t *ret_seq, struct error **err)
+{
+	auto_free char *path = xasprintf("/events?after=%lld", (long long)INT64_MAX);
+	auto_json json_t *answer = NULL;
+	int e = client_get(cli->client, path, 0, &answer, err);
+	if (e == 0)
+		*ret_seq = json_integer_value(json_object_get(answer, "last"));
+	return e;
+}
+
 int wait_until(struct cli *cli, wait_look_fn *look, void *arg, struct error **err)
 {
 	struct progress p;
 	bool done = false;
-	int e = 0, wait_s = 1;
+	int wait_s = 1;
 	int64_t seq = 0;
 	progress_begin(&p, cli);
 	client_be_patient(cli->client);
-	for (;;) {
+	int e = newest_event(cli, &seq, err);
+	while (e == 0) {
 		e = look(cli, arg, &p, &done, err);
 		if (e < 0 || done)
 			break;
@@ -132,8 +144,6 @@ int wait_until(struct cli *cli, wait_look_fn *look, void *arg, struct error **er
 		}
 		e = await_event(cli, &seq, wait_s, err);
 		wait_s = wait_s < POLL_S ? wait_s + 1 : POLL_S;
-		if (e < 0)
-			break;
 	}
 	progress_end(&p);
 	return e;

@@ -261,7 +261,7 @@ class RequestHandler(BaseHTTPRequestHandler):
         after, wait = int(self.query.get("after", 0)), float(self.query.get("wait", 0))
         with self.fake.changed:
             self.fake.changed.wait_for(lambda: self.fake.closing or len(self.fake.data["events"]) > after, min(wait, 1))
-            self.answer(200, {"items": self.fake.data["events"][after:]})
+            self.answer(200, {"items": self.fake.data["events"][after:], "last": len(self.fake.data["events"])})
 
     def event_stream(self):
         self.send_response(200)

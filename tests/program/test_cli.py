@@ -15,7 +15,7 @@ import threading
 
 import pytest
 
-from tests.program.fake_api import FakeApi, empty
+from tests.program.fake_api import FakeApi, empty, stamp
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("NIGHTCLASS_BUILD", ROOT / "build"))
@@ -277,6 +277,32 @@ def test_night(cli, api):
     cli("night", "start", "--until", "7:30pm", expect=USAGE)
     done = cli("night", "end", expect=PARTLY)
     assert "9 desktop, 1 exception" in done.err and "did not ask" in done.out
+
+
+def nights_pcs(api, since):
+    """PC 7 has been an exception since then, the others are hosts."""
+    for one in api.data["pcs"]:
+        one.update(state="exception", since=since) if one["name"] == "pc7" else one.update(state="host")
+
+
+def test_night_start_ends_with_the_pcs_settled(cli, api):
+    nights_pcs(api, stamp())
+    cli("night", "start", "--for", "8h", "--timeout", "20s", expect=PARTLY)
+
+
+def test_night_start_at_its_timeout_is_neither_failed_nor_partly(cli, api):
+    assert "goes on" in cli("night", "start", "--for", "8h", "--timeout", "1s", expect=TIMED_OUT).err
+
+
+def test_an_exception_of_an_earlier_night_is_not_the_end(cli, api):
+    nights_pcs(api, stamp(-20000))
+    cli("night", "start", "--for", "8h", "--timeout", "1s", expect=TIMED_OUT)
+
+
+def test_waiting_begins_at_the_newest_event(cli, api):
+    cli("night", "start", "--for", "8h", "--timeout", "1s", expect=TIMED_OUT)
+    asked = [int(re.search(r"after=(\d+)", path)[1]) for _, path, _ in api.requests if "/events?" in path]
+    assert asked[1:] and min(asked[1:]) == len(api.data["events"]), asked
 
 
 # ---- images
