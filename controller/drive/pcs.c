@@ -234,17 +234,21 @@ static void conflict_of(const json_t *answer, struct look *look)
 	}
 }
 
+/* One answer serves for as long as the same PCs wait for it since the same time: a PC that was released is looked at
+ * anew, since the other machine may be gone. */
 static bool ask_conflicts(struct drive *drive, const struct looks *looks, struct task_result *ret_result)
 {
 	json_t *addresses = json_array(), *mine = json_array();
+	auto_buf struct buf since = {0};
 	vec_each (struct look, look, looks) {
 		char address[IP4_TEXT], mac[MAC_TEXT];
 		json_array_append_new(addresses, json_string(ip4_format(look->pc->address, address)));
 		json_array_append_new(mine, json_string(mac_format(&look->pc->mac, mac)));
+		buf_addf(&since, " %lld", (long long)look->pc->since);
 	}
 	json_t *request = json_pack("{s:s, s:o, s:o}", "op", "conflicts", "addresses", addresses, "mine", mine);
 	auto_free char *text = json_text(request);
-	auto_free char *identity = xasprintf("%lld %s", (long long)looks->at[0].night->id, text);
+	auto_free char *identity = xasprintf("%lld%s %s", (long long)looks->at[0].night->id, since.text, text);
 	return netd_want(drive, "conflicts", identity, 0, 0, request, ret_result);
 }
 

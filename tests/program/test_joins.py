@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from tests.program.conftest import until
+from tests.program.conftest import address, until
 
 JOIN = "join-0123abcd"
 MEMBERS = [{"lab": lab, "uplink": uplink, "cluster_net": net} for lab, uplink, net in (
@@ -91,6 +91,26 @@ def test_a_committed_join_outlives_a_failure_of_netd(north):
     assert join_of(north)["state"] == "committed", join_of(north)
     assert north.netd.count("withdraw", True) == 0
     assert "could not be renewed" in north.log()
+
+
+def test_a_released_pc_is_checked_anew(make_controller):
+    """The station that had its address was unplugged: the verdict of before does not count any more."""
+    lab = make_controller()
+    netd = Netd(lab.folder / "netd.sock")
+    netd.answers["conflicts"] = {"conflicts": [{"address": address(1), "mac": "52:54:00:99:00:01"}]}
+    netd.start()
+    lab.host_image()
+    lab.add_pc(1)
+    lab.ok("POST", "/nights", {"for_s": 3600})
+    pc = until(lambda: (row := lab.ok("GET", "/pcs/pc1").json)["state"] != "desktop" and row, 20, "the check")
+    assert pc["state"] == "exception" and "52:54:00:99:00:01" in pc["reason"]
+    netd.answers["conflicts"] = {"conflicts": []}
+    pass_time(lab, 60)
+    until(lambda: lab.ok("GET", "/lab").json["now"] > pc["since"], 20, "the clock")
+    lab.ok("PATCH", "/pcs/pc1", {"release": True})
+    pc = until(lambda: (row := lab.ok("GET", "/pcs/pc1").json)["state"] != "desktop" and row, 20, "woken")
+    assert pc["state"] == "waking", pc
+    netd.stop()
 
 
 def test_a_join_that_netd_refuses_is_not_prepared(north):
