@@ -8,11 +8,14 @@
 
 #include "controller/api/present.h"
 #include "controller/drive/drive.h"
+#include "controller/drive/joins.h"
 #include "controller/pki.h"
+#include "controller/store/cluster.h"
 #include "controller/store/join.h"
 #include "controller/store/lab.h"
 #include "controller/store/night.h"
 #include "controller/store/pc.h"
+#include "controller/store/vm.h"
 #include "images/publication.h"
 #include "lib/clock.h"
 
@@ -182,10 +185,50 @@ static int lab_put(
 	return 0;
 }
 
+static int used_by_join(struct controller *controller, const char *lab, struct error **err)
+{
+	struct joins joins = {0};
+	int r = store_join_list(controller->store, true, &joins, err);
+	vec_each (struct join, join, &joins)
+		if (r >= 0 && join_member_of(join, lab))
+			r = error_make(err, -EBUSY,
+				"lab %s is a member of join %s; end it first (nightclass join delete %s)", lab,
+				join->id, join->id);
+	joins_done(&joins);
+	return r;
+}
+
+/* Its home or a VM of it. Until it is closed the other lab has to be told. */
+static int used_by_cluster(struct controller *controller, const char *lab, struct error **err)
+{
+	struct cluster_filter open = {.open_only = true};
+	struct clusters clusters = {0};
+	int r = store_cluster_list(controller->store, &open, &clusters, err);
+	vec_each (struct cluster, cluster, &clusters) {
+		struct vm_filter there = {.cluster = cluster->name, .lab = lab};
+		struct vms vms = {0};
+		bool home = strcmp(cluster->home, lab) == 0;
+		if (r >= 0 && !home)
+			r = store_vm_list(controller->store, &there, &vms, err);
+		if (r >= 0 && (home || vms.n > 0))
+			r = error_make(err, -EBUSY,
+				"cluster %s %s lab %s; close it first%s (nightclass cluster delete %s)", cluster->name,
+				home ? "belongs to" : "has VMs in", lab, home ? " there" : "", cluster->name);
+		vms_done(&vms);
+	}
+	clusters_done(&clusters);
+	return r;
+}
+
 static int lab_delete(
 	const struct api_request *request, struct api_answer *ret_answer, struct error **err)
 {
-	int r = store_lab_delete(request->controller->store, request->params[0], err);
+	bool self = strcmp(request->params[0], request->controller->config.lab) == 0; /* never removed, see the store */
+	int r = self ? 0 : used_by_join(request->controller, request->params[0], err);
+	if (r >= 0 && !self)
+		r = used_by_cluster(request->controller, request->params[0], err);
+	if (r >= 0)
+		r = store_lab_delete(request->controller->store, request->params[0], err);
 	if (r < 0)
 		return r;
 	ret_answer->status = 204;

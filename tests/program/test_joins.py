@@ -93,6 +93,20 @@ def test_a_committed_join_outlives_a_failure_of_netd(north):
     assert "could not be renewed" in north.log()
 
 
+def know_south(lab, url: str = "https://127.0.0.1:1") -> None:
+    lab.ok("PUT", "/labs/south", {"url": url, "ca_pem": lab.ok("GET", "/ca").body.decode(), "token": "x"})
+
+
+def test_a_lab_in_use_is_not_forgotten(north):
+    know_south(north)
+    assert north("DELETE", "/labs/north").status == 404, "itself"
+    join(north)
+    refused = north("DELETE", "/labs/south")
+    assert refused.status == 409 and f"join delete {JOIN}" in refused.json["detail"]
+    north.ok("DELETE", f"/peers/joins/{JOIN}", token=north.peer)
+    north.ok("DELETE", "/labs/south")
+
+
 def test_a_released_pc_is_checked_anew(make_controller):
     """The station that had its address was unplugged: the verdict of before does not count any more."""
     lab = make_controller()
