@@ -169,6 +169,18 @@ static int plan_new(struct controller *controller, struct cluster *cluster, cons
 	return r;
 }
 
+/* What labs refused to an earlier cluster of this name says nothing of this one. */
+static void forget_vetoes(struct controller *controller, const char *cluster)
+{
+	struct strings *vetoes = &controller->drive->vetoes;
+	auto_free char *prefix = xasprintf("%s/", cluster);
+	for (size_t i = vetoes->n; i-- > 0;)
+		if (str_starts(vetoes->at[i], prefix)) {
+			free(vetoes->at[i]);
+			vec_remove(vetoes, i);
+		}
+}
+
 int deploy_new(struct controller *controller, const struct request_cluster *request, const char *owner, bool dry,
 	struct deployed *ret_deployed, struct error **err)
 {
@@ -181,6 +193,8 @@ int deploy_new(struct controller *controller, const struct request_cluster *requ
 	if (r == 0) {
 		deployed.cluster = cluster;
 		cluster = (struct cluster){0};
+		if (!dry)
+			forget_vetoes(controller, deployed.cluster.name);
 		r = plan_new(controller, &deployed.cluster, request->join, !dry, &deployed.vms, err);
 	}
 	cluster_done(&cluster);
@@ -193,15 +207,21 @@ int deploy_new(struct controller *controller, const struct request_cluster *requ
 	return 0;
 }
 
-int deploy_fail(struct controller *controller, struct cluster *cluster, const char *reason, struct error **err)
+static int delete_vms(struct controller *controller, const char *cluster, struct error **err)
 {
-	struct vm_filter filter = {.cluster = cluster->name};
+	struct vm_filter filter = {.cluster = cluster};
 	struct vms vms = {0};
 	int r = store_vm_list(controller->store, &filter, &vms, err);
 	vec_each (struct vm, vm, &vms)
 		if (r >= 0)
 			r = store_vm_delete(controller->store, vm->id, err);
 	vms_done(&vms);
+	return r;
+}
+
+int deploy_fail(struct controller *controller, struct cluster *cluster, const char *reason, struct error **err)
+{
+	int r = delete_vms(controller, cluster->name, err);
 	if (r >= 0)
 		r = store_cluster_set_keys(controller->store, cluster->name, NULL, err);
 	if (r >= 0)
@@ -211,27 +231,24 @@ int deploy_fail(struct controller *controller, struct cluster *cluster, const ch
 	return r;
 }
 
+/* The old plan goes first: what it took is room for the new one. */
 static int plan_anew(struct controller *controller, struct cluster *cluster, struct error **err)
 {
 	struct cluster_context context = {0};
-	struct vm_filter filter = {.cluster = cluster->name};
-	struct vms old = {0}, vms = {0};
-	int r = cluster_context(
+	struct vms vms = {0};
+	int r = delete_vms(controller, cluster->name, err);
+	if (r < 0)
+		return r;
+	r = cluster_context(
 		controller, cluster, cluster->join, &controller->drive->vetoes, true, &context, err);
 	if (r < 0)
 		return r;
 	r = work_out(cluster, &context, &vms, err);
 	cluster_context_done(&context);
 	if (r >= 0)
-		r = store_vm_list(controller->store, &filter, &old, err);
-	vec_each (struct vm, vm, &old)
-		if (r >= 0)
-			r = store_vm_delete(controller->store, vm->id, err);
-	if (r >= 0)
 		r = store_cluster_set_keys(controller->store, cluster->name, cluster->keys, err);
 	if (r >= 0)
 		r = keep_vms(controller, &vms, err);
-	vms_done(&old);
 	vms_done(&vms);
 	return r;
 }

@@ -1,12 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A join and what other labs send, as one member's real nightclassd sees them: the other labs and netd are the test."""
+import datetime
+import http.server
+import ipaddress
 import json
 import socket
+import ssl
 import threading
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from tests.program.conftest import address, until
+from tests.program.host import Host
 
 JOIN = "join-0123abcd"
 MEMBERS = [{"lab": lab, "uplink": uplink, "cluster_net": net} for lab, uplink, net in (
@@ -44,6 +53,77 @@ class Netd(threading.Thread):
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
         self.join(20)
+
+
+def self_signed(folder) -> tuple:
+    """Certificate and key of a server at 127.0.0.1 that is its own authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "south")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    certificate = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()) \
+        .serial_number(1).not_valid_before(now - datetime.timedelta(days=1)) \
+        .not_valid_after(now + datetime.timedelta(days=1)).add_extension(alternative, False) \
+        .add_extension(x509.BasicConstraints(True, None), True).sign(key, hashes.SHA256())
+    (folder / "south.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (folder / "south.key").write_bytes(key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    return folder / "south.pem", folder / "south.key"
+
+
+class South(http.server.ThreadingHTTPServer):
+    """The controller of lab south: answers its lab document, takes parts of clusters or refuses them."""
+    daemon_threads = True
+
+    def __init__(self, folder, document: dict):
+        super().__init__(("127.0.0.1", 0), SouthHandler)
+        pem, key = self_signed(folder)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pem, key)
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+        self.ca, self.url = pem.read_text(), f"https://127.0.0.1:{self.server_address[1]}"
+        self.document, self.parts, self.refuses, self.beats = document, {}, False, 0
+        self.thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
+        self.thread.start()
+
+    def stop(self):
+        self.shutdown()
+        self.server_close()
+
+    def answer(self, method: str, path: str, body):
+        noun, _, name = path.removeprefix("/api/v1/peers/").partition("/")
+        if noun == "lab":
+            self.beats += 1
+            return 200, self.document
+        if noun == "joins":
+            return 200, {"state": "withdrawn", "reason": ""}
+        if method == "PUT" and self.refuses:
+            return 409, {"title": "Conflict", "status": 409, "detail": "no room here"}
+        if method == "PUT":
+            self.parts[name] = body
+        part = self.parts.pop(name, None) if method == "DELETE" else self.parts.get(name)
+        if part is None:
+            return 404, {"title": "Not Found", "status": 404, "detail": f"no other lab has a cluster {name} here"}
+        state = "ready" if part["go"] else "waiting"
+        return 200, {"name": name, "state": "closed" if method == "DELETE" else "deploying",
+                     "vms": [{"id": f"{name}-{vm['number']:03}", "state": state} for vm in part["vms"]]}
+
+
+class SouthHandler(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        status, answer = self.server.answer(self.command, self.path, json.loads(body) if body else None)
+        data = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json" if status == 200 else "application/problem+json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    do_PUT = do_DELETE = do_POST = do_GET
 
 
 @pytest.fixture
@@ -131,3 +211,43 @@ def test_a_join_that_netd_refuses_is_not_prepared(north):
     north.netd.refused = "apply"
     assert tell(north, "prepared")["state"] == "failed"
     assert "not now" in join_of(north)["reason"]
+
+
+# ---- clusters that span labs
+
+@pytest.fixture
+def joined(north):
+    """North with one host, joined with a south that has one too; both have the image."""
+    (north.folder / "disk.raw").write_bytes(bytes(1 << 20))
+    job = north.ok("POST", "/images", {"name": "mpi", "path": str(north.folder / "disk.raw")}).json
+    until(lambda: north.ok("GET", f"/imports/{job['id']}").json["state"] == "done", 30, "import")
+    north.host = Host(north, 1).boot()
+    until(lambda: north.ok("GET", "/pcs/pc1").json["state"] == "host", 20, "pc1 is a host")
+    own = north.ok("GET", "/peers/lab", token=north.peer).json
+    nets = [*own["nets"], "10.80.0.0/22"] if own["nets"] and isinstance(own["nets"][0], str) else \
+        [*own["nets"], {"net": "10.80.0.0/22"}]
+    north.south = South(north.folder, {**own, "name": "south", "uplink": "10.70.0.2", "nets": nets})
+    north.ok("PUT", "/labs/south", {"url": north.south.url, "ca_pem": north.south.ca, "token": "x"})
+    join(north)
+    yield north
+    north.south.stop()
+
+
+def create(lab, name: str, **more) -> None:
+    lab.ok("POST", "/clusters", {"name": name, "n": 2, "policy": "spread", "join": JOIN, **more})
+
+
+def cluster(lab, name: str, *states: str) -> dict:
+    return until(lambda: (row := lab.ok("GET", f"/clusters/{name}").json)["state"] in states and row, 20, f"{name} {states}")
+
+
+def labs_of(row: dict) -> list[str]:
+    return [vm["lab"] for vm in row["vms"]]
+
+
+def test_planned_anew_a_cluster_has_the_room_it_had(joined):
+    """South refuses its half; north has room for both VMs, but not for one more than that."""
+    joined.south.refuses = True
+    create(joined, "alice")
+    row = until(lambda: (row := joined.ok("GET", "/clusters/alice").json)["reason"] and row, 20, "the refusal")
+    assert row["state"] == "deploying" and labs_of(row) == ["north", "north"], row
