@@ -137,6 +137,17 @@ static int keep_state(struct drive *drive, const struct vms *vms, const char *la
 	return 0;
 }
 
+static int fail_lab(struct drive *drive, const struct vms *vms, const char *lab, const char *reason,
+	struct error **err)
+{
+	int r = 0;
+	vec_each (struct vm, vm, vms)
+		if (r >= 0 && strcmp(vm->lab, lab) == 0)
+			r = store_vm_set_seen(drive->controller->store, vm->id, VM_FAILED, reason, 0, err);
+	return r;
+}
+
+/* A lab that does not know its part any more (its night ended, say) runs none of it; one that is silent may. */
 static int poll_lab(struct drive *drive, const struct cluster *cluster, const struct vms *vms, const char *lab,
 	struct error **err)
 {
@@ -146,7 +157,14 @@ static int poll_lab(struct drive *drive, const struct cluster *cluster, const st
 	int r = 0;
 	auto_free char *name = xasprintf("%s/watch/%s", lab, cluster->name);
 	auto_free char *path = xasprintf("/peers/clusters/%s", cluster->name);
-	if (!peer_want(drive, name, lab, "GET", path, NULL, "watch", POLL_MS, POLL_MS, &result) || result.code < 0)
+	auto_free char *identity = xasprintf("watch since %lld", (long long)cluster->created);
+	if (!peer_want(drive, name, lab, "GET", path, NULL, identity, POLL_MS, POLL_MS, &result))
+		return 0;
+	if (result.code == -ENOENT) {
+		auto_free char *reason = xasprintf("lab %s ended its part of the cluster: %s", lab, result.text);
+		return fail_lab(drive, vms, lab, reason, err);
+	}
+	if (result.code < 0)
 		return 0;
 	json_array_foreach (json_object_get(result.answer, "vms"), i, row)
 		if (r >= 0)
@@ -166,10 +184,7 @@ int parts_follow(struct drive *drive, const struct cluster *cluster, const struc
 		if (result.code >= 0)
 			r = poll_lab(drive, cluster, vms, vm->lab, err);
 		else if (peer_refused(&result))
-			vec_each (struct vm, failed, vms)
-				if (r >= 0 && strcmp(failed->lab, vm->lab) == 0)
-					r = store_vm_set_seen(drive->controller->store, failed->id, VM_FAILED,
-						result.text, 0, err);
+			r = fail_lab(drive, vms, vm->lab, result.text, err);
 	}
 	return r;
 }

@@ -251,3 +251,13 @@ def test_planned_anew_a_cluster_has_the_room_it_had(joined):
     create(joined, "alice")
     row = until(lambda: (row := joined.ok("GET", "/clusters/alice").json)["reason"] and row, 20, "the refusal")
     assert row["state"] == "deploying" and labs_of(row) == ["north", "north"], row
+
+
+def test_a_part_that_is_gone_is_failed(joined):
+    create(joined, "alice")
+    until(lambda: "ready" in [vm["state"] for vm in joined.ok("GET", "/clusters/alice").json["vms"]], 20, "south's VM is ready")
+    joined.south.parts.clear()
+    pass_time(joined, 4)
+    row = cluster(joined, "alice", "partly")
+    assert [vm["state"] for vm in row["vms"] if vm["lab"] == "south"] == ["failed"]
+    assert "south" in row["reason"]
