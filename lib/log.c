@@ -14,6 +14,7 @@
 #include "lib/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 
 enum { LINE_MAX_BYTES = 4096 };
 
@@ -38,6 +39,17 @@ int log_level_parse(const char *text, enum log_level *ret_level)
 		}
 	}
 	return -EINVAL;
+}
+
+int log_never_wait(void)
+{
+	auto_close int fd = -1;
+
+	if (!isatty(STDERR_FILENO))
+		return 0;
+	/* not fcntl(): the flag would be everybody's who got the terminal from the same open() */
+	fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	return fd < 0 || dup2(fd, STDERR_FILENO) < 0 ? -errno : 0;
 }
 
 void log_line(enum log_level level, const char *fmt, ...)
@@ -65,7 +77,7 @@ void log_line(enum log_level level, const char *fmt, ...)
 			line[i] = ' ';
 	line[n++] = '\n';
 	if (write(STDERR_FILENO, line, (size_t)n) < 0) {
-		/* nobody is left to tell */
+		/* nobody is left to tell, or the terminal is held */
 	}
 	errno = saved;
 }

@@ -11,6 +11,10 @@ enum log_level { LOG_LEVEL_ERROR = 3, LOG_LEVEL_WARNING, LOG_LEVEL_NOTICE, LOG_L
 
 /* Lines less urgent than `level` are dropped; `program` stands in front when stderr is a terminal or file. */
 void log_init(const char *program, enum log_level level);
+/* A terminal as standard error is opened anew so that it is never waited for: a line that it does
+ * not take at once (Ctrl-S, Scroll Lock) is lost. Whoever else writes to it is not affected. 0, also
+ * when there is no terminal; or -errno. */
+int log_never_wait(void);
 /* "error", "warning", "notice", "info", "debug" -> level; -EINVAL otherwise. */
 int log_level_parse(const char *text, enum log_level *ret_level);
 void log_line(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);

@@ -70,6 +70,8 @@ int main(int argc, char **argv)
 	}
 	clock_init();
 	log_init("nightclass-hostd", LOG_LEVEL_INFO);
+	/* It is the PC's console in a classroom: somebody who presses Scroll Lock must not stop the host. */
+	log_never_wait();
 	int r = options_load(file, &overrides, &options, &err);
 	strings_done(&overrides);
 	if (r < 0 || optind < argc) {

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <fcntl.h>
+#include <pty.h>
 #include <cmocka.h>
 
 #include "lib/error.h"
@@ -108,6 +109,49 @@ static void test_log(void **state)
 	assert_int_equal(level, LOG_LEVEL_DEBUG);
 }
 
+/* A terminal that is full, and whose reader never reads, as standard error. */
+static void test_log_does_not_wait_for_a_terminal(void **state)
+{
+	int ours = -1, terminal = -1, saved = dup(STDERR_FILENO), flags = 0, r = 0, after = 0;
+
+	(void)state;
+	assert_int_equal(openpty(&ours, &terminal, NULL, NULL, NULL), 0);
+	flags = fcntl(terminal, F_GETFL);
+	assert_int_equal(fcntl(terminal, F_SETFL, flags | O_NONBLOCK), 0);
+	while (write(terminal, "full", 4) > 0)
+		;
+	assert_int_equal(fcntl(terminal, F_SETFL, flags), 0);
+	dup2(terminal, STDERR_FILENO);
+	r = log_never_wait();
+	after = fcntl(STDERR_FILENO, F_GETFL);
+	if (after & O_NONBLOCK) /* else it never returns */
+		log_line(LOG_LEVEL_ERROR, "pc-1: up");
+	dup2(saved, STDERR_FILENO);
+	assert_int_equal(r, 0);
+	assert_true(after & O_NONBLOCK);
+	assert_int_equal(fcntl(terminal, F_GETFL), flags); /* others write as before */
+	close(saved);
+	close(terminal);
+	close(ours);
+}
+
+static void test_log_keeps_what_is_no_terminal(void **state)
+{
+	int fds[2], saved = dup(STDERR_FILENO), r = 0, after = 0;
+
+	(void)state;
+	assert_int_equal(pipe(fds), 0);
+	dup2(fds[1], STDERR_FILENO);
+	r = log_never_wait();
+	after = fcntl(STDERR_FILENO, F_GETFL);
+	dup2(saved, STDERR_FILENO);
+	assert_int_equal(r, 0);
+	assert_int_equal(after & O_NONBLOCK, 0);
+	close(saved);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -116,6 +160,8 @@ int main(void)
 		cmocka_unit_test(test_wrap_makes),
 		cmocka_unit_test(test_fields),
 		cmocka_unit_test(test_log),
+		cmocka_unit_test(test_log_does_not_wait_for_a_terminal),
+		cmocka_unit_test(test_log_keeps_what_is_no_terminal),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
