@@ -34,7 +34,7 @@ struct workers {
 	pthread_cond_t more;
 	struct queue todo, finished;
 	pthread_t threads[THREADS_MAX];
-	int n_threads, idle;
+	int n_threads, idle, n_todo; /* a thread that was woken is idle until it has the lock */
 	bool ending;
 	int wake;
 	sd_event_source *source;
@@ -87,6 +87,7 @@ static void *thread_main(void *arg)
 		struct item *item = workers->ending ? NULL : get(&workers->todo);
 
 		if (item) {
+			workers->n_todo--;
 			pthread_mutex_unlock(&workers->lock);
 			item->work(item->arg);
 			pthread_mutex_lock(&workers->lock);
@@ -189,7 +190,8 @@ void workers_add(struct workers *workers, loop_fn *work, loop_fn *done, void *ar
 		put(&workers->finished, item);
 	} else {
 		put(&workers->todo, item);
-		if (workers->idle == 0 && workers->n_threads < THREADS_MAX &&
+		workers->n_todo++;
+		if (workers->n_todo > workers->idle && workers->n_threads < THREADS_MAX &&
 			pthread_create(&workers->threads[workers->n_threads], NULL, thread_main,
 				workers) == 0)
 			workers->n_threads++;

@@ -3,6 +3,7 @@
  * everything back, also what still waits when the loop is freed.
  */
 #include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -200,6 +201,59 @@ static void test_workers(void **state)
 	assert_in_range(most_running, 1, 8);
 }
 
+/* Two jobs of which each waits for the other. The time is for a failure only: together they need none. */
+static sem_t came[2];
+static _Atomic int met;
+
+static void meet(void *arg)
+{
+	int mine = *(int *)arg;
+	struct timespec end;
+
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += 20;
+	sem_post(&came[mine]);
+	if (sem_timedwait(&came[!mine], &end) == 0)
+		atomic_fetch_add(&met, 1);
+}
+
+static void met_done(void *arg)
+{
+	(void)arg;
+	if (++n_done == 2)
+		loop_quit(loop, 0);
+}
+
+static void queue_two(void *arg)
+{
+	static int numbers[2] = {0, 1};
+
+	(void)arg;
+	loop_work(loop, meet, met_done, &numbers[0]);
+	loop_work(loop, meet, met_done, &numbers[1]);
+}
+
+/* The only thread has nothing to do when two jobs come at once. */
+static void test_none_waits_while_a_thread_may_be_had(void **state)
+{
+	struct job first = {.value = 1};
+	struct loop_timer *later = loop_timer_new(loop, queue_two, NULL);
+
+	(void)state;
+	n_done = 0;
+	met = 0;
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(sem_init(&came[i], 0, 0), 0);
+	/* later, so that the thread sleeps: one that is still awake may be too quick to show anything */
+	loop_work(loop, job_work, NULL, &first);
+	loop_timer_at(later, clock_mono_ms() + 40);
+	assert_int_equal(loop_run(loop), 0);
+	assert_int_equal(atomic_load(&met), 2);
+	loop_timer_free(later);
+	for (int i = 0; i < 2; i++)
+		sem_destroy(&came[i]);
+}
+
 static void count_done(void *arg)
 {
 	(void)arg;
@@ -228,6 +282,7 @@ int main(void)
 		LOOP_TEST(test_timers),
 		LOOP_TEST(test_shifted_clock),
 		LOOP_TEST(test_workers),
+		LOOP_TEST(test_none_waits_while_a_thread_may_be_had),
 		LOOP_TEST(test_free_hands_all_back),
 	};
 
