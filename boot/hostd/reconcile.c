@@ -12,11 +12,18 @@
  *   - an image is dropped only when neither the goal nor a VM that is still here needs it; on a
  *     scratch partition only when its room is needed, and never while the host leaves; in memory
  *     not while a wanted one, perhaps another revision of it, may copy from it and there is room;
- *   - in memory, the next image is fetched when it is known how large those on their way are.
+ *   - in memory, the next image is fetched when it is known how large those on their way are;
+ *   - few images are fetched at a time, those of VMs first: each takes a worker for as long as it
+ *     comes, and polls, reports and VMs need workers, too.
  */
 #include "boot/hostd/reconcile.h"
 
 #include "lib/hash.h"
+
+enum {
+	FETCHES_MAX = 3,
+	FETCHES_AHEAD_MAX = 2, /* for what no VM waits for: the next VM's image finds a place */
+};
 
 const char *const step_names[] = {
 	"fetch image", "drop image", "make VM", "stop VM", "destroy VM", "clean up VM", NULL};
@@ -158,7 +165,18 @@ static bool size_pending(const struct round *r)
 	return false;
 }
 
-static void wanted_image(struct round *r, const char *digest)
+/* How many are under way, or will be with this round. */
+static unsigned fetches(const struct round *r)
+{
+	unsigned n = 0;
+	vec_each (struct step, step, r->steps)
+		n += step->kind == STEP_FETCH_IMAGE;
+	vec_each (struct image_track, track, &r->seen->images)
+		n += track->progress != NULL;
+	return n;
+}
+
+static void wanted_image(struct round *r, const char *digest, unsigned most_fetches)
 {
 	const struct image_track *track = image_track_find(r->seen, digest);
 	if (track && (track->whole || track->limited || track->busy || !due(r, track->retry_at_ms)))
@@ -166,7 +184,7 @@ static void wanted_image(struct round *r, const char *digest)
 	vec_each (struct step, step, r->steps)
 		if (step->kind == STEP_FETCH_IMAGE && strcmp(step->subject, digest) == 0)
 			return;
-	if (size_pending(r))
+	if (size_pending(r) || fetches(r) >= most_fetches)
 		return;
 	add(r, STEP_FETCH_IMAGE, digest);
 }
@@ -178,11 +196,11 @@ static void wanted_images(struct round *r)
 	vec_each (struct proto_vm, vm, &r->goal->vms) {
 		const struct image_track *track = image_track_find(r->seen, vm->image);
 		whole = whole && track && track->whole;
-		wanted_image(r, vm->image);
+		wanted_image(r, vm->image, FETCHES_MAX);
 	}
 	if (whole)
 		vec_each (struct proto_image, image, &r->goal->images)
-			wanted_image(r, image->digest);
+			wanted_image(r, image->digest, FETCHES_AHEAD_MAX);
 }
 
 static uint64_t most(uint64_t a, uint64_t b)

@@ -165,6 +165,53 @@ static void end_image(struct host_seen *seen, enum step_kind kind, char letter, 
 	seen_step_ended(seen, &end, NOW, 0);
 }
 
+static void fetch_begun(struct host_seen *seen, char letter, struct hold_progress *progress)
+{
+	vec_push(&seen->images,
+		((struct image_track){
+			.digest = digest_of(letter), .busy = true, .progress = progress}));
+}
+
+static void add_image(struct proto_goal *goal, char letter)
+{
+	vec_push(&goal->images,
+		((struct proto_image){.name = xstrdup("next"), .digest = digest_of(letter)}));
+}
+
+/* Each takes a worker, and others need workers, too. a.. to d.. are wanted by VMs, e.. to g.. by the list. */
+static void test_few_fetches_at_a_time(void **state)
+{
+	struct proto_goal goal = goal_of(4, "x"), ahead = goal_of(0, "x");
+	struct host_seen seen = {.domains_known = true, .room = 1000}, idle = seen;
+	struct hold_progress progress = {0};
+	(void)state;
+	for (size_t i = 1; i < goal.vms.n; i++) {
+		free(goal.vms.at[i].image);
+		goal.vms.at[i].image = digest_of((char)('a' + i));
+	}
+	add_image(&goal, 'e');
+	check_steps("three at once, the first VMs first", &goal, &seen,
+		"fetch image aaaa; fetch image bbbb; fetch image cccc");
+	fetch_begun(&seen, 'a', &progress);
+	fetch_begun(&seen, 'c', &progress);
+	check_steps("those under way count", &goal, &seen, "fetch image bbbb");
+	fetch_begun(&seen, 'b', &progress);
+	check_steps("the fourth waits", &goal, &seen, "");
+	end_image(&seen, STEP_FETCH_IMAGE, 'c', 0);
+	check_steps("until one is here", &goal, &seen, "make VM a-003; fetch image dddd");
+	for (char letter = 'e'; letter <= 'g'; letter++)
+		add_image(&ahead, letter);
+	check_steps("ahead: two", &ahead, &idle, "fetch image eeee; fetch image ffff");
+	fetch_begun(&idle, 'e', &progress);
+	fetch_begun(&idle, 'f', &progress);
+	check_steps("ahead: the third waits", &ahead, &idle, "");
+	check_steps("a VM's finds a place", &goal, &idle, "fetch image aaaa");
+	host_seen_done(&seen);
+	host_seen_done(&idle);
+	proto_goal_done(&goal);
+	proto_goal_done(&ahead);
+}
+
 /* One fetch that found no room takes one image away, not all. */
 static void test_a_full_disk_costs_one_image_a_try(void **state)
 {
@@ -235,6 +282,7 @@ int main(void)
 		cmocka_unit_test(test_room),
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_memory_is_promised_once),
+		cmocka_unit_test(test_few_fetches_at_a_time),
 		cmocka_unit_test(test_a_full_disk_costs_one_image_a_try),
 		cmocka_unit_test(test_fetches_nobody_wants_are_called_off),
 		cmocka_unit_test(test_room_for_an_image),
