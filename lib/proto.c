@@ -16,7 +16,6 @@
 enum {
 	VMS_MAX = 256,
 	HOSTS_MAX = 4096,
-	IMAGES_MAX = 64,
 	PEERS_MAX = 8,
 	KEY_MAX = 16 << 10,
 	KNOWN_HOSTS_MAX = 1 << 20
@@ -93,7 +92,7 @@ static const struct json_field goal_fields[] = {
 	FIELD_MAX(struct proto_goal, chunk_url, JSON_KIND_STRING, false, 512),
 	FIELD_MAX(struct proto_goal, cast, JSON_KIND_STRING, false, 64),
 	FIELD(struct proto_goal, image_key, JSON_KIND_SHA256, false),
-	OBJECTS(struct proto_goal, images, struct proto_image, image_fields, IMAGES_MAX),
+	OBJECTS(struct proto_goal, images, struct proto_image, image_fields, PROTO_IMAGES_MAX),
 	OBJECTS(struct proto_goal, vms, struct proto_vm, vm_fields, VMS_MAX),
 };
 
@@ -128,7 +127,7 @@ static const struct json_field report_fields[] = {
 	FIELD_ENUM(struct proto_report, role, true, role_names),
 	FIELD_OBJECT(struct proto_report, facts, true, facts_fields),
 	OBJECTS(struct proto_report, images, struct proto_image_seen, image_seen_fields,
-		IMAGES_MAX),
+		PROTO_IMAGES_MAX),
 	OBJECTS(struct proto_report, vms, struct proto_vm_seen, vm_seen_fields, VMS_MAX),
 	FIELD_MAX(struct proto_report, problem, JSON_KIND_STRING, false, 512),
 	FIELD(struct proto_report, load_permille, JSON_KIND_UINT, false),

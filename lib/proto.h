@@ -11,6 +11,8 @@
 #include "lib/str.h"
 
 enum { PROTO_VERSION = 1, GOAL_MAX_BYTES = 4 << 20, REPORT_MAX_BYTES = 1 << 20 };
+/* Of a goal, and of a report; a document with more is refused. */
+enum { PROTO_IMAGES_MAX = 64 };
 
 /* One line of the hosts file of a cluster. */
 struct proto_peer {

@@ -10,7 +10,8 @@
  *   - a VM that does not start is tried VM_TRIES times, with growing pauses, then left as failed
  * until the goal changes its instance;
  *   - an image is dropped only when neither the goal nor a VM that is still here needs it; on a
- *     scratch partition only when its room is needed, and never while the host leaves; in memory
+ *     scratch partition only when its room is needed or many are kept, and never while the host
+ *     leaves; in memory
  *     not while a wanted one, perhaps another revision of it, may copy from it and there is room;
  *   - in memory, the next image is fetched when it is known how large those on their way are;
  *   - few images are fetched at a time, those of VMs first: each takes a worker for as long as it
@@ -23,6 +24,7 @@
 enum {
 	FETCHES_MAX = 3,
 	FETCHES_AHEAD_MAX = 2, /* for what no VM waits for: the next VM's image finds a place */
+	KEPT_MAX = 48,	       /* images on a scratch partition; a report names PROTO_IMAGES_MAX */
 };
 
 const char *const step_names[] = {
@@ -220,8 +222,9 @@ static bool older(const struct image_track *a, const struct image_track *b)
 	return a->used != 0 && (b->used == 0 || a->used < b->used);
 }
 
-/* On a scratch partition images stay until others need their room: the one that was wanted longest
- * ago goes, one at a time. A fetch may find the disk full before its own size is known. */
+/* On a scratch partition images stay until others need their room or there are too many to be told:
+ * the one that was wanted longest ago goes, one at a time. A fetch may find the disk full before its
+ * own size is known. */
 static void evict(struct round *r)
 {
 	const struct image_track *oldest = NULL;
@@ -236,7 +239,7 @@ static void evict(struct round *r)
 		if (!wanted && due(r, track->retry_at_ms) && (!oldest || older(track, oldest)))
 			oldest = track;
 	}
-	if (oldest && (need > r->seen->room || full))
+	if (oldest && (need > r->seen->room || full || r->seen->images.n > KEPT_MAX))
 		add(r, STEP_DROP_IMAGE, oldest->digest);
 }
 

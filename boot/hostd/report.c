@@ -4,7 +4,9 @@
  * Observations only: what is here, what is under way, why something is not. A VM of the goal always
  * has a line, also when nothing of it exists yet; a VM that is here but no longer wanted is
  * "stopping". Reasons come from libvirt, from the network or from files and are made one short line
- * of plain text before they travel. The load is left out of the signature, so that a host reports
+ * of plain text before they travel. A scratch partition may hold more images than a report may name:
+ * the wanted ones go first, and what no longer fits is left out, for a report that is refused would
+ * make the host look dead. The load is left out of the signature, so that a host reports
  * at once when something happened and every ten seconds otherwise.
  */
 #include "boot/hostd/report.h"
@@ -95,6 +97,21 @@ static void add_wanted(
 	line->ready_ms = line->state == VM_READY ? track->ready_ms : 0;
 }
 
+static void add_images(struct proto_report *report, const struct report_view *view, bool wanted)
+{
+	vec_each (struct image_track, image, &view->seen->images) {
+		if (report->images.n == PROTO_IMAGES_MAX)
+			return;
+		if (goal_image_wanted(view->goal, image->digest) != wanted)
+			continue;
+		struct proto_image_seen *line = vec_add(&report->images);
+		line->digest = xstrdup(image->digest);
+		line->have = image->have;
+		line->total = image->total;
+		line->reason = image->failures && image->reason ? report_clip(image->reason) : NULL;
+	}
+}
+
 static struct proto_report build(const struct report_view *view)
 {
 	struct proto_report report = {
@@ -117,13 +134,8 @@ static struct proto_report build(const struct report_view *view)
 		line->id = xstrdup(track->id);
 		line->state = VM_STOPPING;
 	}
-	vec_each (struct image_track, image, &view->seen->images) {
-		struct proto_image_seen *line = vec_add(&report.images);
-		line->digest = xstrdup(image->digest);
-		line->have = image->have;
-		line->total = image->total;
-		line->reason = image->failures && image->reason ? report_clip(image->reason) : NULL;
-	}
+	add_images(&report, view, true);
+	add_images(&report, view, false);
 	return report;
 }
 

@@ -237,6 +237,28 @@ static void test_a_full_disk_costs_one_image_a_try(void **state)
 	proto_goal_done(&goal);
 }
 
+/* More images than can be told are not kept, whatever the room. */
+static void test_many_small_images(void **state)
+{
+	struct proto_goal goal = goal_of(1, "x");
+	struct host_seen seen = {.domains_known = true, .room = 1000};
+	(void)state;
+	run_vm(&seen);
+	vec_push(&seen.images,
+		((struct image_track){.digest = digest_of('a'), .whole = true, .bytes = 1, .used = 1}));
+	for (int i = 2; i <= 48; i++)
+		vec_push(&seen.images,
+			((struct image_track){.digest = digest_of(i == 30 ? 'd' : 'c'),
+				.bytes = 1,
+				.used = i == 30 ? 2 : 100 + i}));
+	check_steps("48 stay", &goal, &seen, "");
+	vec_push(&seen.images,
+		((struct image_track){.digest = digest_of('e'), .bytes = 1, .used = 999}));
+	check_steps("of 49 the unwanted one of longest ago goes", &goal, &seen, "drop image dddd");
+	host_seen_done(&seen);
+	proto_goal_done(&goal);
+}
+
 static void test_fetches_nobody_wants_are_called_off(void **state)
 {
 	struct proto_goal goal = goal_of(1, "x");
@@ -284,6 +306,7 @@ int main(void)
 		cmocka_unit_test(test_memory_is_promised_once),
 		cmocka_unit_test(test_few_fetches_at_a_time),
 		cmocka_unit_test(test_a_full_disk_costs_one_image_a_try),
+		cmocka_unit_test(test_many_small_images),
 		cmocka_unit_test(test_fetches_nobody_wants_are_called_off),
 		cmocka_unit_test(test_room_for_an_image),
 	};

@@ -375,6 +375,32 @@ static void test_report(void **state)
 	host_seen_done(&seen);
 }
 
+/* A partition may hold more images than a report may name. */
+static void test_report_of_many_images(void **state)
+{
+	const struct proto_facts facts = {
+		.boot_id = (char[]){"b"}, .mac = {{0x52, 0, 0, 0, 0, 1}}, .firmware = (char[]){"bios"}};
+	struct proto_goal goal = {.generation = 5};
+	struct host_seen seen = {.domains_known = true};
+	struct report_view view = {.facts = &facts, .goal = &goal, .seen = &seen};
+	struct proto_report back = {0};
+	auto_error struct error *err = NULL;
+	(void)state;
+	for (unsigned i = 0; i < PROTO_IMAGES_MAX + 6; i++)
+		vec_push(&seen.images, ((struct image_track){.digest = xasprintf("%064x", i)}));
+	vec_push(&goal.images, ((struct proto_image){.name = xstrdup("next"),
+				       .digest = xasprintf("%064x", PROTO_IMAGES_MAX + 3)}));
+	auto_free char *text = report_text(&view);
+	if (proto_report_read(text, strlen(text), &back, &err) < 0)
+		fail_msg("%s", err->text);
+	assert_int_equal(back.images.n, PROTO_IMAGES_MAX);
+	assert_string_equal(back.images.at[0].digest, goal.images.at[0].digest);
+	assert_string_equal(back.images.at[1].digest, seen.images.at[0].digest);
+	proto_report_done(&back);
+	proto_goal_done(&goal);
+	host_seen_done(&seen);
+}
+
 static void test_clip(void **state)
 {
 	char big[2000];
@@ -536,6 +562,7 @@ int main(void)
 		TEST(test_screen),
 		TEST(test_vm_states),
 		TEST(test_report),
+		TEST(test_report_of_many_images),
 		TEST(test_clip),
 		TEST(test_guest_line),
 		TEST(test_request),
