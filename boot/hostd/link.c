@@ -39,6 +39,7 @@ struct link {
 	bool reporting, stopped;
 	char *next_report;
 	char *trouble;
+	char *refused; /* why the controller does not take the report; logged once */
 };
 
 /* In a worker. */
@@ -152,13 +153,31 @@ static void send_next(struct link *link)
 	loop_work(link->loop, run_report, delivered, link);
 }
 
+/* A report that is not taken comes again every few seconds, and the controller thinks this host dead
+ * meanwhile. One that does not arrive is the poll's trouble, too, which is told already. */
+static void log_report(struct link *link)
+{
+	const struct exchange *x = &link->report;
+	const char *text = x->rc < 0 ? error_text(x->err, x->rc) : NULL;
+	bool refused = text && x->response.status >= 400;
+	if (refused && (!link->refused || strcmp(text, link->refused) != 0))
+		log_warning("controller: it refuses this host's report and may take the host for lost: %s",
+			text);
+	else if (text)
+		log_debug("controller: report: %s", text);
+	if (refused || !text) {
+		free(link->refused);
+		link->refused = refused ? xstrdup(text) : NULL;
+	}
+}
+
 static void delivered(void *arg)
 {
 	struct link *link = arg;
 	bool ok = link->report.rc == 0;
 	link->reporting = false;
-	if (!ok && !link->stopped)
-		log_debug("controller: report: %s", error_text(link->report.err, link->report.rc));
+	if (!link->stopped)
+		log_report(link);
 	reset(&link->report);
 	if (link->stopped)
 		return;
@@ -214,6 +233,7 @@ void link_free(struct link *link)
 	httpc_free(link->report.client);
 	free(link->next_report);
 	free(link->trouble);
+	free(link->refused);
 	free(link->api);
 	free(link);
 }

@@ -66,6 +66,7 @@ class Controller:
         self.asked_tokens = self.enrolled = 0
         self.goal: dict | None = None
         self.reports: list[dict] = []
+        self.refusal, self.refused = "", 0  # what reports are answered with; how many were
         self.strangers = 0
         self.traces: dict[str, list[int]] = {}
         self.chunk_delay = 0.0  # seconds, before each answer
@@ -169,6 +170,10 @@ class Api(http.server.BaseHTTPRequestHandler):
             if not self.host():
                 c.strangers += 1
                 self.problem(401, "no certificate")
+                return
+            if c.refusal:
+                c.refused += 1
+                self.problem(422, c.refusal)
                 return
             c.reports.append(body)
             self.answer(204)

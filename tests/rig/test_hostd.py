@@ -285,6 +285,20 @@ def test_another_pcs_goal_is_refused(boot, controller):
     assert not host.rebooted.exists()
 
 
+def test_a_refused_report_is_told_once(boot, controller):
+    """The controller takes a host for lost whose reports it refuses: the host's own log has to say why."""
+    controller.refusal = "too many of them"
+    controller.want(1)
+    host = boot(controller, libvirt_uri="test:///default")
+    until(lambda: controller.refused >= 3, 60, "three refused reports")
+    controller.refusal = "too few of them"
+    host.hostd.wait_for("too few of them", 30)
+    controller.refusal = ""
+    controller.wait_report(lambda r: r["generation"] == 1, 30, "a report that is taken")
+    lines = [line for line in host.hostd.text().splitlines() if "refuses this host's report" in line]
+    assert [line.rsplit(": ", 1)[1] for line in lines] == ["too many of them", "too few of them"]
+
+
 # --- with VMs
 
 FOREIGN = """<domain type='qemu'><name>somebody</name><memory unit='MiB'>16</memory><vcpu>1</vcpu>
