@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """How the first program of a host gets its root image, without a PC: its own functions, run by busybox, against a
-server that knows ranges."""
+server that knows ranges. And the scripts that the host then runs, with the PC's paths and programs replaced."""
 import hashlib
 import http.server
 import pathlib
 import re
 import shutil
+import socket
 import subprocess
 import threading
 
 import pytest
 
-INIT = pathlib.Path(__file__).resolve().parents[2] / "boot" / "host-image" / "initramfs" / "init"
+HOST_IMAGE = pathlib.Path(__file__).resolve().parents[2] / "boot" / "host-image"
+INIT = HOST_IMAGE / "initramfs" / "init"
+SCRIPTS = HOST_IMAGE / "root" / "usr" / "lib" / "nightclass"
 IMAGE = bytes(range(256)) * 700
 
 pytestmark = pytest.mark.skipif(not shutil.which("busybox"), reason="busybox is not installed")
@@ -70,3 +73,32 @@ def test_what_an_earlier_try_left_is_used_or_goes(server, tmp_path, here, asked)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "host.squashfs").read_bytes() == IMAGE
     assert server.asked == asked
+
+
+def run_script(name: str, folder: pathlib.Path, **places) -> list[list[str]]:
+    """The commands that the script gave, in order, of sleep and those in `places`: what stands there instead of a path."""
+    tools = folder / "tools"
+    tools.mkdir()
+    text = (SCRIPTS / name).read_text().replace("PATH=/usr/sbin:/usr/bin\n", f"PATH={tools}:/usr/bin:/bin\n")
+    for path, place in places.items():
+        assert path in text, path
+        text = text.replace(path, str(place))
+    (folder / "script").write_text(text)
+    for tool in ("sleep", "reboot", "nightclass-hostd"):
+        (tools / tool).write_text(f'#!/bin/sh\necho {tool} "$@" >>{folder}/told\n')
+        (tools / tool).chmod(0o755)
+    # not by busybox: its shell would not look for a sleep
+    subprocess.run(["/bin/sh", folder / "script"], check=True, timeout=60, env={"PATH": f"{tools}:/usr/bin:/bin"})
+    return [line.split() for line in (folder / "told").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("libvirt", [True, False])
+def test_the_agent_starts_also_without_libvirt(tmp_path, libvirt):
+    with socket.socket(socket.AF_UNIX) as s:
+        if libvirt:
+            s.bind(str(tmp_path / "libvirt-sock"))
+        told = run_script("run-hostd", tmp_path, **{
+            "/run/libvirt": tmp_path, "/run/nightclass": tmp_path, "/dev/console": tmp_path / "console",
+            "/usr/sbin/nightclass-hostd": "nightclass-hostd"})
+    slept = [float(words[1]) for words in told if words[0] == "sleep"]
+    assert told[-1] == ["nightclass-hostd"] and sum(slept) == pytest.approx(0 if libvirt else 30)
