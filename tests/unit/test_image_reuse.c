@@ -120,6 +120,21 @@ static void damage_is_not_copied(void **state)
 	held_close(new.held);
 }
 
+/* Under the name of an image lies the manifest of another, with all the chunks it names. */
+static void a_manifest_of_another_name_gives_nothing(void **state)
+{
+	struct image new = hold(*state, 2, "abc", ""), old = hold(*state, 1, "ab", "ab");
+	auto_free char *from = xasprintf("%s/%s", (char *)*state, old.digest);
+	auto_free char *to = xasprintf("%s/%064d", (char *)*state, 7);
+
+	held_close(old.held);
+	assert_int_equal(rename(from, to), 0);
+	assert_int_equal(reuse(*state, &new), 0);
+	assert_int_equal(rename(to, from), 0);
+	assert_int_equal(reuse(*state, &new), 2);
+	held_close(new.held);
+}
+
 static void strange_files_and_nothing_to_give(void **state)
 {
 	struct image new = hold(*state, 2, "abc", "");
@@ -198,6 +213,7 @@ int main(void)
 		TEST(only_what_changed_is_left),
 		TEST(places_and_repetitions_do_not_matter),
 		TEST(damage_is_not_copied),
+		TEST(a_manifest_of_another_name_gives_nothing),
 		TEST(strange_files_and_nothing_to_give),
 		TEST(prepared_within_its_room),
 		TEST(a_fetch_knows_its_room_before_it_copies),
