@@ -126,6 +126,8 @@ void seen_step_begun(struct host_seen *seen, const struct step *step, const stru
 		struct image_track *image = image_of(seen, step->subject);
 		image->busy = true;
 		image->full = false;
+		if (step->kind == STEP_DROP_IMAGE) /* one that fails may have removed half of it */
+			image->whole = image->startable = image->limited = false;
 		return;
 	}
 	struct vm_track *track = vm_of(seen, step->subject);

@@ -259,6 +259,27 @@ static void test_many_small_images(void **state)
 	proto_goal_done(&goal);
 }
 
+/* Half of it may be gone: it is fetched again when it is wanted, and no VM starts on it before. */
+static void test_a_drop_that_failed_leaves_nothing_whole(void **state)
+{
+	struct proto_goal none = goal_of(0, "x"), goal = goal_of(1, "x");
+	struct host_seen seen = {.domains_known = true, .room = 1000};
+	struct step drop = {STEP_DROP_IMAGE, (char[]){IMAGE}};
+	(void)state;
+	vec_push(&seen.images,
+		((struct image_track){
+			.digest = xstrdup(IMAGE), .whole = true, .startable = true, .limited = true}));
+	seen_step_begun(&seen, &drop, &none);
+	check_steps("it is waited for", &goal, &seen, "");
+	end_image(&seen, STEP_DROP_IMAGE, 'a', -EBUSY);
+	check_steps("not at once", &goal, &seen, "");
+	image_track_find(&seen, IMAGE)->retry_at_ms = NOW;
+	check_steps("wanted again", &goal, &seen, "fetch image aaaa");
+	host_seen_done(&seen);
+	proto_goal_done(&none);
+	proto_goal_done(&goal);
+}
+
 static void test_fetches_nobody_wants_are_called_off(void **state)
 {
 	struct proto_goal goal = goal_of(1, "x");
@@ -307,6 +328,7 @@ int main(void)
 		cmocka_unit_test(test_few_fetches_at_a_time),
 		cmocka_unit_test(test_a_full_disk_costs_one_image_a_try),
 		cmocka_unit_test(test_many_small_images),
+		cmocka_unit_test(test_a_drop_that_failed_leaves_nothing_whole),
 		cmocka_unit_test(test_fetches_nobody_wants_are_called_off),
 		cmocka_unit_test(test_room_for_an_image),
 	};
