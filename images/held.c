@@ -240,22 +240,46 @@ int held_create(const char *dir, const char *digest, const char *manifest, size_
 	return 0;
 }
 
-int held_open(const char *dir, const char *digest, struct held **ret_held, struct error **err)
+/* A scratch partition may hold anything under that name: its digest is checked before it is used. */
+static int text_read(const char *dir, const char *digest, char **ret_text, size_t *ret_len,
+	struct error **err)
 {
-	auto_held struct held *held = NULL;
 	auto_free char *path = NULL, *text = NULL;
-	size_t len = 0;
 	int r;
 
 	if (!sha256_hex_ok(digest))
 		return error_make(err, -ENOENT, "an image digest has 64 lower-case hex digits");
+	path = xasprintf("%s/%s/manifest", dir, digest);
+	r = file_read(path, MANIFEST_MAX_BYTES, &text, ret_len, err);
+	if (r < 0)
+		return r;
+	if (!is_digest_of(digest, text, *ret_len))
+		return error_make(err, -EBADMSG, "%s: its digest is another", path);
+	*ret_text = TAKE_PTR(text);
+	return 0;
+}
+
+int held_read_manifest(
+	const char *dir, const char *digest, struct manifest *ret_manifest, struct error **err)
+{
+	auto_free char *text = NULL;
+	size_t len;
+	int r = text_read(dir, digest, &text, &len, err);
+
+	return r < 0 ? r : manifest_read(text, len, ret_manifest, err);
+}
+
+int held_open(const char *dir, const char *digest, struct held **ret_held, struct error **err)
+{
+	auto_held struct held *held = NULL;
+	auto_free char *text = NULL;
+	size_t len;
+	int r = text_read(dir, digest, &text, &len, err);
+
+	if (r < 0)
+		return r;
 	held = held_new(dir, digest);
-	path = xasprintf("%s/manifest", held->folder);
-	r = file_read(path, MANIFEST_MAX_BYTES, &text, &len, err);
-	if (r == 0 && !is_digest_of(digest, text, len))
-		r = error_make(err, -EBADMSG, "%s: its digest is another", path);
-	if (r == 0)
-		r = held_begin(held, text, len, err);
+	r = held_begin(held, text, len, err);
 	if (r < 0)
 		return r;
 	*ret_held = TAKE_PTR(held);

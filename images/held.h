@@ -45,6 +45,11 @@ bool held_is_checked(const char *dir, const char *digest);
 /* Were its files removed since it was opened? Who keeps it open keeps their room taken. */
 bool held_is_removed(const struct held *held);
 
+/* The manifest of what is held, without opening it. -EBADMSG: what lies there is another text.
+ * Freed by manifest_done. */
+int held_read_manifest(
+	const char *dir, const char *digest, struct manifest *ret_manifest, struct error **err);
+
 const struct manifest *held_manifest(const struct held *held);
 size_t held_count(const struct held *held); /* chunks of all parts, zero ones too */
 void held_chunk_at(const struct held *held, size_t number, struct held_chunk *ret_chunk);

@@ -18,7 +18,6 @@
 #include "images/chunk.h"
 #include "images/lane.h"
 #include "images/source.h"
-#include "lib/file.h"
 #include "lib/str.h"
 
 struct reuse {
@@ -97,25 +96,6 @@ static int copy_from(struct reuse *reuse, struct held *other, const struct chunk
 	return 0;
 }
 
-/* A scratch partition may hold anything under that name: nothing is parsed before its digest is the
- * name's. */
-static int read_manifest(const char *dir, const char *digest, struct manifest *ret_manifest)
-{
-	auto_free char *path = xasprintf("%s/%s/manifest", dir, digest);
-	auto_free char *text = NULL;
-	struct sha256 seen;
-	char hex[SHA256_TEXT];
-	size_t len;
-	int r = file_read(path, MANIFEST_MAX_BYTES, &text, &len, NULL);
-
-	if (r < 0)
-		return r;
-	seen = sha256_of(text, len);
-	if (strcmp(sha256_format(&seen, hex), digest) != 0)
-		return -EBADMSG;
-	return manifest_read(text, len, ret_manifest, NULL);
-}
-
 static int look_at(struct reuse *reuse, const char *name, struct error **err)
 {
 	auto_manifest struct manifest manifest = {0};
@@ -123,7 +103,7 @@ static int look_at(struct reuse *reuse, const char *name, struct error **err)
 	struct chunk_index *index;
 	int r = 0;
 
-	if (read_manifest(reuse->dir, name, &manifest) < 0)
+	if (held_read_manifest(reuse->dir, name, &manifest, NULL) < 0)
 		return 0;
 	index = chunk_index_new(&manifest);
 	if (has_some(reuse, index) && held_open(reuse->dir, name, &other, NULL) == 0)

@@ -273,6 +273,18 @@ int hold_drop(const char *image_dir, const char *digest, struct error **err)
 	return file_remove_tree(folder, err);
 }
 
+/* Peers are sent to a host that reports all of an image, and a scan may follow a restart of hostd
+ * only. Without its manifest it is begun anew, which brings that and finds the rest here. */
+static void scan_image(const char *image_dir, struct image_track *track)
+{
+	auto_manifest struct manifest manifest = {0};
+	if (!fetch_is_complete(image_dir, track->digest) ||
+		held_read_manifest(image_dir, track->digest, &manifest, NULL) < 0)
+		return;
+	track->whole = true;
+	track->have = track->total = manifest_data_bytes(&manifest);
+}
+
 int hold_scan(const char *image_dir, struct image_tracks *ret_tracks, struct error **err)
 {
 	DIR *dir = opendir(image_dir);
@@ -285,7 +297,7 @@ int hold_scan(const char *image_dir, struct image_tracks *ret_tracks, struct err
 			continue;
 		struct image_track *track = vec_add(&tracks);
 		track->digest = xstrdup(entry->d_name);
-		track->whole = fetch_is_complete(image_dir, track->digest);
+		scan_image(image_dir, track);
 	}
 	if (dir)
 		closedir(dir);

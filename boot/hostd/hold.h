@@ -57,7 +57,7 @@ int hold_fetch(const char *image_dir, const char *url, const char *digest,
 	struct hold_progress *progress, struct error **err);
 /* Removes it. Blocks. */
 int hold_drop(const char *image_dir, const char *digest, struct error **err);
-/* The images below image_dir, as tracks; whole ones have `whole` set. */
+/* The images below image_dir, as tracks; whole ones have `whole`, `have` and `total` set. */
 int hold_scan(const char *image_dir, struct image_tracks *ret_tracks, struct error **err);
 
 #endif

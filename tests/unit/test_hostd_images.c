@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Goal x seen -> steps for images, as tables: what is fetched and when, who goes for whose room. */
+/* Goal x seen -> steps for images, as tables: what is fetched and when, who goes for whose room. And
+ * what a host that was started again finds. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
 #include "boot/hostd/hold.h"
 #include "boot/hostd/seen.h"
+#include "images/chunk.h"
+#include "images/held.h"
+#include "tests/unit/folder.h"
 #include "tests/unit/hostd_sample.h"
 
 static void run_vm(struct host_seen *seen)
@@ -319,6 +323,50 @@ static void test_room_for_an_image(void **state)
 	proto_goal_done(&goal);
 }
 
+/* A disk of two chunks of data and a hole; the first `n` are put. */
+static char *hold_image(const char *dir, uint64_t revision, size_t n)
+{
+	auto_manifest struct manifest manifest = {.name = xstrdup("mpi"), .revision = revision};
+	struct manifest_part *disk = &manifest.parts[PART_DISK];
+	auto_free unsigned char *bytes = xcalloc(1, CHUNK_SIZE);
+	auto_held struct held *held = NULL;
+	char hex[SHA256_TEXT];
+	memset(bytes, 'x', CHUNK_SIZE);
+	*disk = (struct manifest_part){.present = true, .size = 3 * CHUNK_SIZE};
+	for (int i = 0; i < 2; i++)
+		vec_push(&disk->chunks,
+			((struct manifest_chunk){.digest = sha256_of(bytes, CHUNK_SIZE)}));
+	vec_push(&disk->chunks, ((struct manifest_chunk){.zero = true}));
+	auto_free char *text = manifest_write(&manifest);
+	struct sha256 digest = sha256_of(text, strlen(text));
+	sha256_format(&digest, hex);
+	assert_int_equal(held_create(dir, hex, text, strlen(text), &held, NULL), 0);
+	for (size_t i = 0; i < n; i++)
+		assert_int_equal(held_put(held, i, bytes, NULL), 0);
+	assert_int_equal(held_finish(held, NULL), n == 2 ? 0 : -EAGAIN);
+	return xstrdup(hex);
+}
+
+/* Who reports all of an image is named to others as one that has it. */
+static void test_a_scan_tells_how_much_is_here(void **state)
+{
+	auto_free char *whole = hold_image(*state, 1, 2), *part = hold_image(*state, 2, 1);
+	auto_free char *manifest = xasprintf("%s/%s/manifest", (char *)*state, whole);
+	struct host_seen seen = {0};
+	assert_int_equal(hold_scan(*state, &seen.images, NULL), 0);
+	assert_int_equal(seen.images.n, 2);
+	assert_true(image_track_find(&seen, whole)->whole);
+	assert_int_equal(image_track_find(&seen, whole)->have, 2 * CHUNK_SIZE);
+	assert_int_equal(image_track_find(&seen, whole)->total, 2 * CHUNK_SIZE);
+	assert_false(image_track_find(&seen, part)->whole);
+	assert_int_equal(image_track_find(&seen, part)->total, 0);
+	host_seen_done(&seen);
+	assert_int_equal(file_write(manifest, "{}", 2, 0644, NULL), 0);
+	assert_int_equal(hold_scan(*state, &seen.images, NULL), 0);
+	assert_false(image_track_find(&seen, whole)->whole);
+	host_seen_done(&seen);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -331,6 +379,8 @@ int main(void)
 		cmocka_unit_test(test_a_drop_that_failed_leaves_nothing_whole),
 		cmocka_unit_test(test_fetches_nobody_wants_are_called_off),
 		cmocka_unit_test(test_room_for_an_image),
+		cmocka_unit_test_setup_teardown(
+			test_a_scan_tells_how_much_is_here, folder_make, folder_remove),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
