@@ -36,6 +36,7 @@ enum {
 	CONNECTIONS_MAX = 64,
 	TRIES = 3,	 /* per chunk, for faults of the transport */
 	PEER_MS = 4000,	 /* a peer that sends nothing for that long has failed */
+	PEER_TOTAL_MS = 15000, /* and so has one whose answer takes longer: bytes may drip */
 	PAUSE_MS = 200,	 /* before the second try; then twice that */
 	TAKEN_MS = 2000, /* a chunk that another is bringing should be here by then */
 	URGENT_MS = 250, /* the bulk waits that long for a chunk that somebody waits for */
@@ -102,6 +103,7 @@ static struct lane *lane_for(struct fetching *all, int source)
 	const struct lane_options options = {.base = from->base,
 		.trust = from->is_controller ? all->job->trust : NULL,
 		.silence_ms = silence_ms,
+		.total_ms = from->is_controller ? 0 : PEER_TOTAL_MS,
 		.stopping = stopping,
 		.arg = all};
 
@@ -341,18 +343,25 @@ static int chunks_fetch(struct fetching *all, struct error **err)
 	return r;
 }
 
-/* From whoever has it: it is believed by its digest. */
+/* From whoever has it: it is believed by its digest. Nothing else can begin before it is here, so
+ * the controller is asked as soon as one peer has failed, and the others only if it fails too. */
 static int manifest_get(struct fetching *all, char **ret_text, size_t *ret_len, struct error **err)
 {
-	int r = -ENOENT;
+	const unsigned controller = all->sources.n - 1;
+	auto_error struct error *reason = NULL;
+	int r = -ENOENT, failed = -ECANCELED;
 
-	for (unsigned i = 0; i < all->sources.n && r < 0 && !stopping(all); i++) {
-		auto_lane struct lane *lane = lane_for(all, (int)i);
+	for (unsigned i = 0; i <= controller && r < 0 && !stopping(all); i++) {
+		unsigned source = i == 0 ? 0 : i == 1 ? controller : i - 1;
+		bool last_word = source == controller;
+		auto_lane struct lane *lane = lane_for(all, (int)source);
 
 		r = lane_manifest(lane, all->job->digest, ret_text, ret_len,
-			i + 1 == all->sources.n ? err : NULL);
+			last_word ? &reason : NULL);
+		if (last_word)
+			failed = r;
 	}
-	return r;
+	return r < 0 ? error_make(err, failed, "%s", error_text(reason, failed)) : 0;
 }
 
 /* What is held of an earlier try, or an empty image. */

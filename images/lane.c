@@ -74,6 +74,7 @@ static int get(
 	struct httpc_request request = {.method = "GET",
 		.url = url,
 		.timeout_ms = (int)(silence_ms ? silence_ms : LANE_SILENCE_MS),
+		.total_ms = lane->options.total_ms,
 		.max_body = max,
 		.on_body = receive,
 		.arg = lane};

@@ -18,6 +18,7 @@ struct lane_options {
 	const struct httpc_trust *trust; /* NULL: plain HTTP */
 	unsigned silence_ms;		 /* a server that sends nothing for that long has failed; 0:
 					    LANE_SILENCE_MS */
+	unsigned total_ms; /* so long may one answer take, however steadily it comes; 0: for ever */
 	bool (*stopping)(void *arg);	 /* asked while bytes come; NULL: never */
 	void *arg;
 };

@@ -489,6 +489,29 @@ class Peers:
             child.stdout.close()
 
 
+class Drip(FakePeer):
+    """A peer over HTTP that sends what it is asked for a byte at a time, never silent for long and never done; it lacks
+    all but chunks, or all but manifests."""
+
+    def __init__(self, kind):
+        self.kind, self.asked = kind, []
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.base = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        super().__init__(listener)
+
+    def _serve(self, caller):
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += read(caller, 1)
+        kind = head.split(b"/")[1].decode()
+        self.asked.append(kind)
+        if kind != self.kind:
+            caller.sendall(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            return
+        caller.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n")
+        until_it_goes(caller, b"x")
+
+
 def fetch_from(server, digest, where, peers) -> tuple[list[str], str]:
     done = subprocess.run([FETCH, server.base, digest, where, str(1 << 60), *peers], capture_output=True, text=True,
                           timeout=120)
@@ -520,6 +543,27 @@ def test_a_lying_peer_is_dropped_by_name_and_a_dead_one_costs_little(image, tmp_
         assert len(liar.chunks()) <= 8, "who lies is not asked again"
         assert len(controller.chunks()) <= 8
     assert digest_of(tmp_path / "c" / digest / "disk.raw") == digest_of(disk)
+
+
+def test_peers_that_drip_are_left(image, tmp_path):
+    """Their bytes never end and never stop. Two fetches beside each other: one meets it at the manifest, where nothing
+    else can go on, the other at the chunks."""
+    store, digest, disk = image
+    answers = {}
+
+    def fetch_to(name, peers):
+        answers[name] = fetch_from(controller, digest, tmp_path / name, [peer.base for peer in peers])
+
+    with Server(store) as controller, Drip("manifests") as first, Drip("manifests") as second, Drip("chunks") as third:
+        other = threading.Thread(target=fetch_to, args=("a", [first, second]))
+        other.start()
+        fetch_to("b", [third])
+        other.join()
+        assert "manifests" in first.asked and "manifests" not in second.asked, "the controller is asked before a second peer"
+        assert "chunks" in third.asked
+    for name, (words, notes) in answers.items():
+        assert words[0] == "ok" and words[4] == "0" and not notes, (words, notes)
+        assert digest_of(tmp_path / name / digest / "disk.raw") == digest_of(disk)
 
 
 def test_a_peer_that_has_half_is_asked_for_that(image, tmp_path):
