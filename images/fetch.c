@@ -39,6 +39,7 @@ enum {
 	PEER_TOTAL_MS = 15000, /* and so has one whose answer takes longer: bytes may drip */
 	PAUSE_MS = 200,	 /* before the second try; then twice that */
 	TAKEN_MS = 2000, /* a chunk that another is bringing should be here by then */
+	MISSING_MAX = 64, /* chunks; a controller that lacks more of an image has lost it */
 	URGENT_MS = 250, /* the bulk waits that long for a chunk that somebody waits for */
 };
 
@@ -57,6 +58,7 @@ struct fetching {
 	uint64_t reused;
 	atomic_uint_fast64_t received;
 	atomic_uint wrong;
+	atomic_uint missing; /* chunks that nobody has */
 	atomic_bool stop;
 };
 
@@ -65,8 +67,9 @@ struct fetcher {
 	bool reports;			   /* the calling thread's */
 	struct lane *lanes[FETCH_SOURCES]; /* each opened when it is first needed */
 	unsigned char *bytes;
+	bool lacks; /* the controller, the chunk that was asked for last */
 	int result;
-	struct error *err;
+	struct error *err, *missing; /* of the first chunk that nobody has */
 };
 
 char *fetch_path(const char *dir, const char *digest, const char *file)
@@ -143,6 +146,8 @@ static int chunk_ask(
 	atomic_fetch_add(&all->received, received);
 	if (r == -EBADMSG)
 		atomic_fetch_add(&all->wrong, 1);
+	if (all->sources.at[source].is_controller)
+		fetcher->lacks = r == -ENOENT;
 	if (fetch_sources_end(&all->sources, source, outcome_of(r), received, end - begin, end))
 		note_dropped(all, source);
 	return r;
@@ -199,6 +204,7 @@ static int chunk_bring(struct fetcher *fetcher, size_t number)
 	if (!held_take(held, number) && held_wait(held, number, TAKEN_MS) == 0)
 		return 0;
 	held_chunk_at(held, number, &chunk);
+	fetcher->lacks = false;
 	r = chunk_fetch(fetcher, &chunk);
 	if (r == 0)
 		r = held_put(held, number, fetcher->bytes, &fetcher->err);
@@ -272,6 +278,22 @@ static size_t chunk_next(struct fetching *all)
 	return number < all->n_chunks ? number : chunk_in_order(all);
 }
 
+/* After this result of bringing a chunk. A controller that does not answer, or that lies, will not
+ * do better at the next chunk; one that lacks a single chunk will. */
+static bool goes_on(struct fetcher *fetcher, int r)
+{
+	if (r == 0)
+		return true;
+	if (r != -ENOENT || !fetcher->lacks ||
+		atomic_fetch_add(&fetcher->all->missing, 1) >= MISSING_MAX)
+		return false;
+	if (fetcher->missing)
+		error_free(TAKE_PTR(fetcher->err));
+	else
+		fetcher->missing = TAKE_PTR(fetcher->err);
+	return true;
+}
+
 static void *fetcher_run(void *arg)
 {
 	struct fetcher *fetcher = arg;
@@ -279,8 +301,10 @@ static void *fetcher_run(void *arg)
 	size_t number;
 
 	while (!stopping(all) && (number = chunk_next(all)) < all->n_chunks) {
-		fetcher->result = chunk_bring(fetcher, number);
-		if (fetcher->result < 0) {
+		int r = chunk_bring(fetcher, number);
+
+		if (!goes_on(fetcher, r)) {
+			fetcher->result = r;
 			atomic_store(&all->stop, true);
 			break;
 		}
@@ -300,6 +324,20 @@ static void fetcher_done(struct fetcher *fetcher)
 		lane_free(fetcher->lanes[i]);
 	free(fetcher->bytes);
 	error_free(fetcher->err);
+	error_free(fetcher->missing);
+}
+
+static int missing_result(const struct fetcher *fetchers, unsigned n, struct error **err)
+{
+	unsigned missing = atomic_load(&fetchers->all->missing);
+
+	for (unsigned i = 0; i < n; i++)
+		if (fetchers[i].missing)
+			return error_make(err, -ENOENT,
+				"nobody has %u of its chunks: %s; all others were brought, "
+				"importing the same files again brings back what is missing",
+				missing, fetchers[i].missing->text);
+	return 0;
 }
 
 /* The reason of the first that failed by itself, rather than of one that was stopped by it. */
@@ -310,10 +348,10 @@ static int fetchers_result(const struct fetcher *fetchers, unsigned n, struct er
 	for (unsigned i = 0; i < n; i++)
 		if (fetchers[i].result < 0 && (!failed || failed->result == -ECANCELED))
 			failed = &fetchers[i];
+	if (!failed && stopping(fetchers[0].all))
+		return error_make(err, -ECANCELED, "the fetch was cancelled");
 	if (!failed)
-		return stopping(fetchers[0].all)
-			       ? error_make(err, -ECANCELED, "the fetch was cancelled")
-			       : 0;
+		return missing_result(fetchers, n, err);
 	return error_make(err, failed->result, "%s", error_text(failed->err, failed->result));
 }
 

@@ -524,6 +524,32 @@ def test_a_chunk_flipped_on_disk_never_arrives(disk, tmp_path):
     assert not (tmp_path / "host" / digest / "complete").exists()
 
 
+def test_chunks_that_nobody_has_hold_up_no_others(disk, tmp_path):
+    """More of them than there are connections, and they come first in order."""
+    store = tmp_path / "store"
+    digest = import_ok(store, disk)["digest"]
+    names = json.loads((store / "manifests" / digest).read_text())["parts"]["disk"]["chunks"]
+    lost = {i: store / "chunks" / names[i][:2] / names[i] for i in (0, 1, 2, 5, 8)}
+    kept = {path: path.read_bytes() for path in lost.values()}
+    for path in lost.values():
+        path.unlink()
+    with Server(store) as server:
+        code, reason = fetch(server, digest, tmp_path / "host")
+        assert code == "ENOENT" and "nobody has 5 of its chunks" in reason, (code, reason)
+        assert any(path.name[:12] in reason for path in lost.values()), reason
+        there, wanted = (tmp_path / "host" / digest / "disk.raw").read_bytes(), disk.read_bytes()
+        for i in range(17):
+            part = slice(i * CHUNK, (i + 1) * CHUNK)
+            assert (there[part] == wanted[part]) == (i not in lost), i
+        assert not (tmp_path / "host" / digest / "complete").exists()
+        for path, body in kept.items():
+            path.write_bytes(body)
+        before = len(server.chunks())
+        words = fetch(server, digest, tmp_path / "host")
+        assert words[0] == "ok" and len(server.chunks()) - before == len(lost), words
+    assert digest_of(tmp_path / "host" / digest / "disk.raw") == digest_of(disk)
+
+
 def test_a_wrong_manifest_is_not_kept(stored, tmp_path):
     store, digest = stored
     with Server(store) as server:
