@@ -58,7 +58,8 @@ const struct cli_verb cli_verbs[] = {
 			{0, "ca-file", "FILE", true,
 				"certificate of its authority (its tls/ca.pem)"},
 			{0, "token-file", "FILE", true, "a token of role peer, made there"})},
-	{"lab", "remove", "NAME", 1, 1, 0, lab_remove, "forgets another lab", NULL},
+	{"lab", "remove", "NAME", 1, 1, 0, lab_remove,
+		"forgets another lab, which no join or open cluster may need any more", NULL},
 
 	{"pc", "list", "[HOSTLIST]", 0, 1, 0, pc_list, "lists the PCs with their states", NULL},
 	{"pc", "show", "NAME", 1, 1, 0, pc_show, "shows one PC", NULL},
