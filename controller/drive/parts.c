@@ -37,6 +37,7 @@ static bool first_of_lab(const struct vms *vms, const struct vm *vm)
 static json_t *part_of(const struct cluster *cluster, const struct vms *vms, const char *lab, bool go)
 {
 	struct request_part part = {.go = go,
+		.home = cluster->home,
 		.owner = cluster->owner,
 		.image = cluster->image,
 		.image_name = cluster->image_name,

@@ -97,12 +97,21 @@ static int check_image(struct controller *controller, const struct request_part 
 	return 0;
 }
 
-static int insert(struct controller *controller, const char *name, const char *home, const struct request_part *part,
+/* Any member of the join may be home, not only its coordinator. A peer's token is not bound to a lab's name, so this
+ * is the asker's word; whoever has a token is one of the labs that an administrator here trusts. */
+static int check_home(const struct request_part *part, const struct join *join, struct error **err)
+{
+	if (join_member_of(join, part->home))
+		return 0;
+	return error_field(err, -EINVAL, "home", "lab %s is no member of join %s", part->home, join->id);
+}
+
+static int insert(struct controller *controller, const char *name, const struct request_part *part,
 	const struct night *night, const struct prefix4 *subnet, struct error **err)
 {
 	struct cluster cluster = {.name = (char *)name,
 		.owner = part->owner,
-		.home = (char *)home,
+		.home = part->home,
 		.image = part->image,
 		.image_name = part->image_name,
 		.revision = part->revision,
@@ -152,11 +161,11 @@ static int look_for(struct controller *controller, const char *name, const struc
 	struct vms vms = {0};
 	if (store_cluster_get(controller->store, name, &there, NULL) < 0)
 		return 0;
-	bool ours = strcmp(there.home, controller->config.lab) == 0;
+	bool others = strcmp(there.home, part->home) != 0;
 	bool over = there.state == CLUSTER_CLOSED || there.state == CLUSTER_FAILED;
 	bool closing = there.state == CLUSTER_CLOSING;
 	cluster_done(&there);
-	if ((ours && !over) || closing)
+	if ((others && !over) || closing)
 		return error_field(err, -EEXIST, "name", "lab %s has a cluster of the name %s%s",
 			controller->config.lab, name, closing ? " that is closing" : "");
 	int r = store_vm_list(controller->store, &filter, &vms, err);
@@ -178,11 +187,15 @@ int part_put(struct controller *controller, const char *name, const struct reque
 {
 	struct join join = {0};
 	struct night night = {0};
+	if (strcmp(part->home, controller->config.lab) == 0) /* our own clusters are not a peer's to change */
+		return error_field(err, -EINVAL, "home", "lab %s is this lab itself", part->home);
 	int r = look_for(controller, name, part, err);
 	if (r == 1)
 		return part->go ? start(controller, name, err) : 0;
 	if (r >= 0)
 		r = join_live(controller, part->join, &join, err);
+	if (r >= 0)
+		r = check_home(part, &join, err);
 	if (r >= 0 && (store_night_current(controller->store, &night, NULL) < 0 || night.state != NIGHT_RUNNING))
 		r = error_make(err, -EBUSY, "no night runs in lab %s now", controller->config.lab);
 	if (r >= 0)
@@ -190,7 +203,7 @@ int part_put(struct controller *controller, const char *name, const struct reque
 	if (r >= 0)
 		r = check_room(controller, part, err);
 	if (r >= 0)
-		r = insert(controller, name, join.coordinator, part, &night,
+		r = insert(controller, name, part, &night,
 			&join_member_of(&join, controller->config.lab)->cluster_net, err);
 	if (r >= 0 && part->go)
 		r = start(controller, name, err);

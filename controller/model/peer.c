@@ -84,6 +84,7 @@ static const struct json_field part_vm_fields[] = {
 };
 static const struct json_field part_fields[] = {
 	FIELD(struct request_part, go, JSON_KIND_BOOL, true),
+	FIELD(struct request_part, home, JSON_KIND_NAME, true),
 	FIELD(struct request_part, owner, JSON_KIND_NAME, true),
 	FIELD(struct request_part, image, JSON_KIND_SHA256, true),
 	FIELD(struct request_part, image_name, JSON_KIND_NAME, true),

@@ -59,6 +59,7 @@ struct request_part_vm {
 VEC_OF(request_part_vms, struct request_part_vm);
 struct request_part {
 	bool go; /* false: promise the room; true: start */
+	char *home; /* the lab that asks */
 	char *owner, *image, *image_name, *join;
 	uint64_t revision, n, cpus, memory_mib;
 	int policy;

@@ -5,6 +5,7 @@ import http.server
 import ipaddress
 import json
 import socket
+import sqlite3
 import ssl
 import threading
 
@@ -224,9 +225,7 @@ def joined(north):
     north.host = Host(north, 1).boot()
     until(lambda: north.ok("GET", "/pcs/pc1").json["state"] == "host", 20, "pc1 is a host")
     own = north.ok("GET", "/peers/lab", token=north.peer).json
-    nets = [*own["nets"], "10.80.0.0/22"] if own["nets"] and isinstance(own["nets"][0], str) else \
-        [*own["nets"], {"net": "10.80.0.0/22"}]
-    north.south = South(north.folder, {**own, "name": "south", "uplink": "10.70.0.2", "nets": nets})
+    north.south = South(north.folder, {**own, "name": "south", "uplink": "10.70.0.2", "nets": [{"net": "10.80.0.0/22"}]})
     north.ok("PUT", "/labs/south", {"url": north.south.url, "ca_pem": north.south.ca, "token": "x"})
     join(north)
     yield north
@@ -261,3 +260,38 @@ def test_a_part_that_is_gone_is_failed(joined):
     row = cluster(joined, "alice", "partly")
     assert [vm["state"] for vm in row["vms"] if vm["lab"] == "south"] == ["failed"]
     assert "south" in row["reason"]
+
+
+def coordinate(lab) -> None:
+    """Lab north coordinates the join from now on."""
+    assert lab.stop() == 0
+    with sqlite3.connect(lab.state / "nightclass.db") as db:
+        db.execute("UPDATE net_join SET coordinator = 'north'")
+    lab.start()
+
+
+def test_a_cluster_whose_home_is_not_the_coordinator(joined):
+    """South asks the coordinator for VMs: promise, start and watch, as between any two members."""
+    coordinate(joined)
+    create(joined, "alice")
+    sent = until(lambda: joined.south.parts.get("alice"), 20, "north's request for south")
+    assert sent["home"] == "north"
+    part = json.loads(json.dumps(sent).replace("10.80.1.", "10.80.0.").replace("alice", "carol"))
+    vm = part["vms"][0]["vm"]
+    vm["context"]["mac"], vm["context"]["address"] = "52:4e:43:00:00:77", "10.80.0.77/24"
+
+    def put(**change):
+        return joined("PUT", "/peers/clusters/carol", {**part, **change}, token=joined.peer)
+    for other in ("north", "east"):
+        refused = put(home=other, go=False)
+        assert refused.status == 400 and refused.json["field"] == "home", refused
+    refused = joined("PUT", "/peers/clusters/alice", {**sent, "vms": []}, token=joined.peer)
+    assert refused.status == 400 and joined.ok("GET", "/clusters/alice").json["vms"], "our own is not a peer's to change"
+    assert put(home="south", go=False).status == 200
+    assert put(home="west", go=False).status == 409, "promised to south"
+    assert put(home="south", go=True).status == 200
+    assert joined.ok("GET", "/peers/clusters/carol", token=joined.peer).json["vms"][0]["id"] == part["vms"][0]["vm"]["id"]
+    assert joined.ok("GET", "/clusters/carol").json["home"] == "south"
+    joined.ok("DELETE", f"/joins/{JOIN}")
+    refused = joined("DELETE", "/labs/south")
+    assert refused.status == 409 and "cluster delete" in refused.json["detail"], refused

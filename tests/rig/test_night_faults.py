@@ -144,7 +144,8 @@ def test_controller_dead_all_night(school):
         begin(lab)
     hosts(north)
     hosts(south)
-    north.cli("join", "create", "north", "south")
+    south.cli("join", "create", "north", "south")  # any member makes clusters, not only the coordinator
+    until(lambda: north.api("GET", "/joins")["items"][0]["state"] == "committed", 60, "north: join committed")
     north.cli("cluster", "create", "alice", "-n", "2", "--policy", "spread", *VM, "--no-wait")
     cluster(north, "ready")
     assert residue.difference(north.before, residue.snapshot(north)), "the night must have changed something"
