@@ -3,7 +3,8 @@
  *
  * The loop thread must never wait: standard input is fed as the pipe takes it (first script and hostfile, then the
  * program from its file), output is appended to a file as it comes, up to a limit; what is beyond is dropped with
- * one line that says so, because a program that prints in a circle must not fill the lab server's disk. The end is
+ * one line that says so, because a program that prints in a circle must not fill the lab server's disk; nor is the
+ * reserve of that disk touched (lib/space). The end is
  * told when the child is reaped and both pipes are empty, so that the last line is never lost. When this daemon is
  * killed the kernel ends the session: after a restart its run is failed, and must not go on unseen. ssh's options are
  * all on its command line: no configuration of this machine counts, no host key is ever taken on trust. */
@@ -15,6 +16,7 @@
 #include "controller/drive/runs.h"
 #include "lib/file.h"
 #include "lib/log.h"
+#include "lib/space.h"
 #include "lib/spawn.h"
 
 enum { PIECE = 64 << 10, PIPES = 2 };
@@ -84,9 +86,15 @@ static int on_writable(sd_event_source *source, int fd, uint32_t events, void *a
 static void keep_output(struct run_child *child, const char *bytes, size_t n)
 {
 	static const char cut[] = "\n[output cut here: the limit is 64 MiB]\n";
+	static const char full[] = "\n[output cut here: the lab server's disk is full]\n";
 	size_t room = RUN_OUTPUT_MAX - child->written;
 	if (room == 0)
 		return;
+	if (space_check(child->output, n, NULL) < 0) {
+		fd_write_all(child->output, full, strlen(full)); /* a line of it is what the reserve is for */
+		child->written = RUN_OUTPUT_MAX;
+		return;
+	}
 	fd_write_all(child->output, bytes, n < room ? n : room);
 	child->written += n < room ? n : room;
 	if (n >= room)
@@ -175,7 +183,7 @@ static int open_files(struct run_child *child, const char *dir, const char *prog
 	child->output = open(output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (child->output < 0)
 		return error_make(err, -errno, "%s: %s", output, strerror(errno));
-	return 0;
+	return space_check(child->output, 0, err);
 }
 
 int run_child_start(struct loop *loop, const struct run_plan *plan, const char *dir, const char *program,

@@ -4,9 +4,11 @@
  * A run is a child `ssh` of this daemon (drive/run_child); its state in the store is staging, running, done or
  * failed. Nothing of it can be taken up again after a restart, because the session is gone: such runs are failed with
  * the reason, never started twice. A run whose cluster closes is ended. Keys and known_hosts lie beside the output in
- * STATE_DIR/runs/ID with mode 0600 while the child runs, and are removed with it; the output stays. */
+ * STATE_DIR/runs/ID with mode 0600 while the child runs, and are removed with it; the output stays for thirty days
+ * after the end of the run: older ones are removed when a new run begins, which is when room is needed. */
 #include "controller/drive/runs.h"
 
+#include <dirent.h>
 #include <signal.h>
 #include "controller/wake.h"
 #include "controller/drive/joins.h"
@@ -17,8 +19,11 @@
 #include "controller/store/run.h"
 #include "controller/store/store.h"
 #include "controller/store/vm.h"
+#include "lib/clock.h"
 #include "lib/file.h"
 #include "lib/log.h"
+
+enum { KEEP_S = 30 * 86400 };
 
 struct active_run {
 	struct active_run *next;
@@ -240,6 +245,36 @@ static struct active_run *active_of(struct drive *drive, int64_t id)
 	return NULL;
 }
 
+static bool is_old(struct controller *controller, int64_t id)
+{
+	struct run run = {0};
+	bool known = store_run_get(controller->store, id, &run, NULL) >= 0;
+	bool over = run.state == RUN_DONE || run.state == RUN_FAILED;
+	bool old = known && over && run.ended < clock_wall() - KEEP_S;
+	run_done(&run);
+	return old;
+}
+
+/* The run itself stays in the list; its output is empty from then on. */
+static void forget_old(struct controller *controller)
+{
+	auto_free char *folder = xasprintf("%s/runs", controller->config.state_dir);
+	DIR *dir = opendir(folder);
+	uint64_t id;
+	for (struct dirent *entry; dir && (entry = readdir(dir));) {
+		auto_error struct error *err = NULL;
+		if (uint_parse(entry->d_name, 1, INT64_MAX, &id) < 0 || !is_old(controller, (int64_t)id))
+			continue;
+		auto_free char *path = run_path(controller, (int64_t)id, NULL);
+		int r = file_remove_tree(path, &err);
+		if (r < 0)
+			log_warning("run %llu: its old output cannot be removed: %s", (unsigned long long)id,
+				error_text(err, r));
+	}
+	if (dir)
+		closedir(dir);
+}
+
 static int start(struct drive *drive, const struct run *run, struct error **err)
 {
 	struct controller *controller = drive->controller;
@@ -248,6 +283,7 @@ static int start(struct drive *drive, const struct run *run, struct error **err)
 	struct vms vms = {0};
 	auto_error struct error *why = NULL;
 	auto_free char *dir = run_path(controller, run->id, NULL);
+	forget_old(controller);
 	int r = file_mkdirs(dir, 0700, &why);
 	if (r >= 0)
 		r = store_cluster_get(controller->store, run->cluster, &cluster, &why);

@@ -2,11 +2,16 @@
 """The night as the controller drives it, in virtual time: a host that is spoken for by the test, a desktop that is a
 listening socket, and no netd at all (nothing of the night may hang on it)."""
 import socket
+import sqlite3
+import subprocess
+import time
 
 import pytest
 
 from tests.program.conftest import address, mac, until
 from tests.program.host import Host
+from tests.program.test_uploads import upload
+from tests.rig import sandbox
 
 
 @pytest.fixture
@@ -117,3 +122,51 @@ def test_nights_do_not_overlap_and_end_once(lab):
     first = lab.ok("POST", "/nights/current/end").json
     again = lab("POST", f"/nights/{first['id']}/end")
     assert again.status == 200 and again.json["ends"] == first["ends"]
+
+
+def ready_cluster(lab, name: str) -> None:
+    """A night with a host, and on it a cluster of one VM that is ready as far as the host says."""
+    (lab.folder / "disk.raw").write_bytes(bytes(1 << 20))
+    job = lab.ok("POST", "/images", {"name": "mpi", "path": str(lab.folder / "disk.raw")}).json
+    until(lambda: lab.ok("GET", f"/imports/{job['id']}").json["state"] == "done", 30, "import")
+    lab.begin_night()
+    host = Host(lab, 1).boot()
+    wait_state(lab, "host")
+    lab.ok("POST", "/clusters", {"name": name, "n": 1})
+    goal = until(lambda: (goal := host.goal().json).get("vms") and goal, 20, "a VM in the goal")
+    host.report(generation=goal["generation"], vms=[{"id": goal["vms"][0]["id"], "state": "ready", "ready_ms": 1}])
+    until(lambda: lab.ok("GET", f"/clusters/{name}").json["state"] == "ready", 20, "the cluster")
+
+
+@pytest.fixture
+def small_runs(lab, tmp_path):
+    """The folder of the runs on a disk of 4 MiB; of run 1, 31 days old, and run 2, 29 days old, the output is there."""
+    if not sandbox.inside():
+        pytest.skip("mounts a file system: needs the sandbox")
+    assert lab.stop() == 0
+    runs = lab.state / "runs"
+    runs.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "small", runs], check=True)
+    with sqlite3.connect(lab.state / "nightclass.db") as db:
+        for number, days in ((1, 31), (2, 29)):
+            (runs / str(number)).mkdir()
+            (runs / str(number) / "output").write_text("what it said\n")
+            ended = int(time.time()) - days * 86400
+            db.execute("INSERT INTO run (id, cluster, owner, program, name, args, ranks, state, created, ended)"
+                       " VALUES (?, 'gone', 'admin', ?, 'a.out', '[]', 1, 'done', ?, ?)", (number, "0" * 64, ended, ended))
+    lab.start()
+    yield runs
+    assert lab.stop() == 0
+    subprocess.run(["umount", runs], check=True)
+
+
+def test_outputs_of_runs_do_not_fill_the_disk(lab, small_runs):
+    """When a run begins, those of runs that ended 30 days ago are removed; on a disk that is full none begins."""
+    ready_cluster(lab, "alice")
+    (small_runs / "filler").write_bytes(bytes((4 << 20) - (100 << 10)))
+    program = upload(lab, b"#!/bin/sh\n")
+    run = lab.ok("POST", "/runs", {"cluster": "alice", "program": program, "name": "a.sh", "args": [], "ranks": 1}).json
+    row = until(lambda: (row := lab.ok("GET", f"/runs/{run['id']}").json)["state"] == "failed" and row, 20, "refused")
+    assert "disk is full" in row["reason"], row
+    assert not (small_runs / "1").exists() and (small_runs / "2" / "output").exists()
+    assert lab.ok("GET", "/runs/1").json["state"] == "done", "it stays in the list"
