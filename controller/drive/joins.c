@@ -20,12 +20,17 @@
 #include "controller/drive/peers.h"
 #include "controller/drive/share.h"
 #include "controller/store/join.h"
+#include "controller/store/lab.h"
 #include "controller/store/night.h"
 #include "controller/store/store.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 
-enum { AGAIN_MS = 1000, RETRY_MS = 3000 };
+enum {
+	AGAIN_MS = 1000,
+	RETRY_MS = 3000,
+	STALE_S = 30, /* a call to a peer takes less: what is heard later was written since */
+};
 
 static bool mine(struct drive *drive, const struct join *join)
 {
@@ -124,7 +129,31 @@ static int release(struct drive *drive, struct join *join, struct join_member *m
 	return 0;
 }
 
-/* Labs whose night is over cannot stay; their hosts are gone. */
+static int64_t watched_since(struct drive *drive, const char *id)
+{
+	vec_each (struct join_watch, watch, &drive->watches)
+		if (strcmp(watch->id, id) == 0)
+			return watch->since;
+	vec_push(&drive->watches, ((struct join_watch){xstrdup(id), clock_wall()}));
+	return clock_wall();
+}
+
+/* Has the member let go by itself? Its document names the nets of all its live joins, and ours from before the commit
+ * on; one that was perhaps written earlier says nothing. */
+static bool has_left(struct drive *drive, const struct join *join, const char *lab,
+	const struct lab_document *document)
+{
+	struct lab row = {0};
+	int64_t since = watched_since(drive, join->id);
+	bool fresh = store_lab_get(drive->controller->store, lab, &row, NULL) >= 0 && row.seen_at > since + STALE_S;
+	lab_done(&row);
+	vec_each (struct lab_net, net, &document->nets)
+		if (net->net.address.host == join->net.address.host && net->net.len == join->net.len)
+			return false;
+	return fresh;
+}
+
+/* Labs whose night is over cannot stay, their hosts are gone; nor does a join live on that a member has left. */
 static int watch(struct drive *drive, struct join *join, struct error **err)
 {
 	vec_each (struct join_member, member, &join->members) {
@@ -132,10 +161,12 @@ static int watch(struct drive *drive, struct join *join, struct error **err)
 		if (labdoc_of(drive->controller, member->lab, &document, NULL) < 0)
 			continue; /* unknown is not absent */
 		bool runs = document.has_night && document.night.state == NIGHT_RUNNING;
+		bool left = !is_self(drive, member) && has_left(drive, join, member->lab, &document);
 		lab_document_done(&document);
-		if (runs)
+		if (runs && !left)
 			continue;
-		auto_free char *reason = xasprintf("the night of lab %s is over", member->lab);
+		auto_free char *reason = runs ? xasprintf("lab %s left the join", member->lab)
+					      : xasprintf("the night of lab %s is over", member->lab);
 		return set_state(drive, join, JOIN_WITHDRAWN, reason, err);
 	}
 	return 0;

@@ -147,6 +147,9 @@ void drive_free(struct drive *drive)
 	vec_each (struct peer_memory, memory, &drive->peers)
 		free(memory->name);
 	vec_done(&drive->peers);
+	vec_each (struct join_watch, watch, &drive->watches)
+		free(watch->id);
+	vec_done(&drive->watches);
 	admit_pcs_done(&drive->admits);
 	holders_done(&drive->holders);
 	cast_free(drive->cast);

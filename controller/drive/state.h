@@ -39,6 +39,12 @@ struct peer_memory {
 };
 VEC_OF(peer_memories, struct peer_memory);
 
+struct join_watch { /* a committed join that this lab coordinates */
+	char *id;
+	int64_t since; /* wall clock: when this daemon first looked after it */
+};
+VEC_OF(join_watches, struct join_watch);
+
 struct active_run;
 struct cast;
 
@@ -51,6 +57,7 @@ struct drive {
 	struct tasks *tasks;
 	struct pc_memories pcs;
 	struct peer_memories peers;
+	struct join_watches watches;
 	struct admit_pcs admits; /* who loads the host image, who waits for it */
 	int64_t wake_second;	 /* the second of the last magic packets */
 	size_t wakes;		 /* and how many it had */

@@ -295,3 +295,22 @@ def test_a_cluster_whose_home_is_not_the_coordinator(joined):
     joined.ok("DELETE", f"/joins/{JOIN}")
     refused = joined("DELETE", "/labs/south")
     assert refused.status == 409 and "cluster delete" in refused.json["detail"], refused
+
+
+def hear_south(lab) -> None:
+    """A document that south was asked for from now on has been heard: the one before it may have been on its way."""
+    for _ in range(2):
+        beats = lab.south.beats
+        pass_time(lab, 60)
+        until(lambda: lab.south.beats > beats, 20, "a beat")
+
+
+def test_a_member_that_left_ends_the_join(joined):
+    """Its document names the nets of its joins: while ours is there the join stays, whatever the time."""
+    coordinate(joined)
+    hear_south(joined)
+    assert join_of(joined)["state"] == "committed", join_of(joined)
+    joined.south.document["nets"] = []
+    hear_south(joined)
+    row = until(lambda: (row := join_of(joined))["state"] == "withdrawn" and row, 20, "the join's end")
+    assert row["reason"] == "lab south left the join"
