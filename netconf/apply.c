@@ -44,6 +44,7 @@ struct apply {
 	struct dnsmasq *dnsmasq;
 	char *nft_loaded, *nft_listing; /* what we loaded last, and how the kernel listed it then */
 	bool dirty;	    /* the last converge failed: keep trying even without leases */
+	bool dnsmasq_late;  /* it serves a former goal: the same */
 	char *last_trouble; /* logged once, not every five seconds */
 	struct loop_timer *expiry, *check;
 	int lock;
@@ -210,20 +211,20 @@ static void log_trouble(struct apply *a, const struct error *err, int r)
 	a->last_trouble = xstrdup(text);
 }
 
-/* Everything to the goal, failures logged and left to the next check. */
+/* Everything to the goal, the first failure logged, all of them left to the next check. */
 static int settle(struct apply *a)
 {
-	auto_error struct error *err = NULL, *err_dnsmasq = NULL;
-	int changes = 0;
+	auto_error struct error *err = NULL;
+	int changes = 0, later = 0;
 	int r = converge(a, &a->state.goal, &changes, &err);
 
+	later = dnsmasq_set(a->dnsmasq, &a->state.goal, r < 0 ? NULL : &err);
+	a->dnsmasq_late = later < 0;
+	r = r < 0 ? r : later;
 	if (r < 0)
 		log_trouble(a, err, r);
 	else
 		free(TAKE_PTR(a->last_trouble));
-	r = dnsmasq_set(a->dnsmasq, &a->state.goal, &err_dnsmasq);
-	if (r < 0)
-		log_trouble(a, err_dnsmasq, r);
 	return changes;
 }
 
@@ -254,7 +255,7 @@ static void on_check(void *arg)
 {
 	struct apply *a = arg;
 
-	if (a->state.goal.leases.n || a->dirty) {
+	if (a->state.goal.leases.n || a->dirty || a->dnsmasq_late) {
 		int changes = settle(a);
 
 		if (changes)
@@ -397,8 +398,10 @@ static int commit(struct apply *a, struct net_goal *goal, enum part part, struct
 	r = save(a, err);
 	if (r == 0 && part == PART_KERNEL)
 		r = converge(a, &a->state.goal, &changes, err);
-	if (r == 0 && part == PART_DNSMASQ)
+	if (r == 0 && part == PART_DNSMASQ) {
 		r = dnsmasq_set(a->dnsmasq, &a->state.goal, err);
+		a->dnsmasq_late = r < 0;
+	}
 	if (r < 0) {
 		auto_error struct error *again = NULL;
 

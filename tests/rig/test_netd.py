@@ -614,6 +614,30 @@ def test_dnsmasq_killed_is_started_again(rig):
     assert DhcpClient(lab.station("pc1", PC1), PC1).acquire().address == "10.71.1.11"
 
 
+def test_boot_answers_end_though_dnsmasq_would_not_at_first(rig):
+    """No other lease, no request: nothing but the check sees that dnsmasq still serves what has ended."""
+    tools, broken = rig.dir / "tools", rig.dir / "broken"
+    tools.mkdir()
+    (tools / "dnsmasq").write_text(f'#!/bin/sh\n[ ! -e {broken} ] || exit 3\nexec {shutil.which("dnsmasq")} "$@"\n')
+    (tools / "dnsmasq").chmod(0o755)
+    rig.env["PATH"] = f"{tools}:{rig.env['PATH']}"
+    lab = rig.site()
+    lab.ok(op="dhcp", hosts=HOSTS)
+    lab.ok(op="boot", lease_s=60, url=URL)
+    pc = DhcpClient(lab.station("pc1", PC1), PC1)
+    assert pc.discover(arch=0).file == "undionly.kpxe"
+    broken.touch()
+    rig.clock.forward(61)
+    lab.daemon.wait_for("does not accept its new configuration", 5)
+    assert lab.ok(op="show")["boot"] is None and pc.discover(arch=0).file == "undionly.kpxe"
+    starts = lab.ok(op="show")["dnsmasq"]["starts"]
+    broken.unlink()
+    rig.clock.forward(6)
+    until(lambda: lab.ok(op="show")["dnsmasq"]["starts"] > starts, 5, "dnsmasq with the goal", every=0.05)
+    assert pc.discover(arch=0).file == ""
+    assert lab.daemon.text().count("does not accept its new configuration") == 1
+
+
 def test_mode_none_runs_no_dnsmasq(rig):
     lab = rig.site(mode="none")
     lab.ok(op="dhcp", hosts=HOSTS)
