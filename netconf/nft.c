@@ -13,11 +13,14 @@
  * ours) only answers and ICMP echo reach the lab server itself. The other labs' gateways (the first
  * address of a routed subnet) are lab servers, not guests: they may connect, for the probes of a
  * join; a guest cannot take that address, because its own gateway drops packets that claim to come
- * from itself.
+ * from itself. A cluster has no IPv6, but a stock image has it, and so the link-local address of the
+ * lab server: what comes by it from a MAC of ours is dropped, in and through. Neither rule holds a
+ * guest that forges its address.
  *
  * Pure; must not read the kernel's state.
  */
 #include "netconf/nft.h"
+#include "netconf/pool.h"
 
 static void add_set(struct buf *b, const struct prefix4s *prefixes)
 {
@@ -107,12 +110,24 @@ static void find_guests(const struct net_lease *lease, struct isolation *ret_iso
 	}
 }
 
+/* First of all, for an answer is none of theirs either. */
+static void add_no_ipv6(struct buf *b, const struct net_site *site)
+{
+	const struct mac mac = {{POOL_MAC_PREFIX}};
+	char text[MAC_TEXT];
+
+	buf_addf(b,
+		"\t\tiifname \"%s\" meta nfproto ipv6 ether saddr & ff:ff:ff:00:00:00 == %s drop\n",
+		site->lan_interface, mac_format(&mac, text));
+}
+
 static void add_guests_in(
 	struct buf *b, const struct net_site *site, const struct isolation *isolation)
 {
 	buf_adds(b, "\tchain guests_in {\n"
-		    "\t\ttype filter hook input priority filter - 5; policy accept;\n"
-		    "\t\tct state established,related accept\n");
+		    "\t\ttype filter hook input priority filter - 5; policy accept;\n");
+	add_no_ipv6(b, site);
+	buf_adds(b, "\t\tct state established,related accept\n");
 	if (isolation->gateways.n) {
 		buf_addf(b, "\t\tiifname != \"%s\" ip saddr ", site->lan_interface);
 		add_set(b, &isolation->gateways);
@@ -125,11 +140,13 @@ static void add_guests_in(
 	buf_adds(b, " drop\n\t}\n");
 }
 
-static void add_guests_through(struct buf *b, const struct isolation *isolation)
+static void add_guests_through(
+	struct buf *b, const struct net_site *site, const struct isolation *isolation)
 {
 	buf_adds(b, "\tchain guests_through {\n"
-		    "\t\ttype filter hook forward priority filter - 5; policy accept;\n"
-		    "\t\tct state established,related accept\n"
+		    "\t\ttype filter hook forward priority filter - 5; policy accept;\n");
+	add_no_ipv6(b, site);
+	buf_adds(b, "\t\tct state established,related accept\n"
 		    "\t\ticmp type echo-request accept\n"
 		    "\t\tip saddr ");
 	add_set(b, &isolation->guests);
@@ -149,7 +166,7 @@ static void add_isolation(
 	add_outermost(&isolation.closed, prefix4_network(site->lan_address));
 	if (isolation.guests.n) {
 		add_guests_in(b, site, &isolation);
-		add_guests_through(b, &isolation);
+		add_guests_through(b, site, &isolation);
 	}
 	vec_done(&isolation.guests);
 	vec_done(&isolation.gateways);

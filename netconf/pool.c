@@ -49,7 +49,7 @@ struct mac pool_mac(const char *lab, const char *cluster, uint32_t number, uint3
 	/* names hold no '/', so the key cannot be read two ways */
 	buf_addf(&key, "%s/%s/%u/%u", lab, cluster, number, attempt);
 	digest = sha256_of(key.text, key.len);
-	return (struct mac){{0x52, 0x4e, 0x43, digest.b[0], digest.b[1], digest.b[2]}};
+	return (struct mac){{POOL_MAC_PREFIX, digest.b[0], digest.b[1], digest.b[2]}};
 }
 
 struct mac pool_free_mac(

@@ -12,6 +12,9 @@
 int pool_address(struct prefix4 net, uint32_t first, const struct ip4s *taken,
 	struct ip4 *ret_address, struct error **err);
 
+/* What the MACs of all guests begin with, and of nobody else: locally administered. */
+#define POOL_MAC_PREFIX 0x52, 0x4e, 0x43
+
 /* The MAC of VM `number` of `cluster` in `lab`: 52:4e:43 and 24 bits of a digest over all three, so
  * it is the same every night. `attempt` 0 is the first choice; the store counts up when the MAC is
  * taken. */

@@ -242,6 +242,21 @@ def test_guests_reach_no_port_of_a_lab_server(rig):
     assert seen_as(one.ns, "10.80.1.10", 22) == "10.80.1.1"  # the lab server reaches its guests
 
 
+def test_guests_reach_no_lab_server_by_ipv6(rig):
+    """Nobody gave them an address of that kind; the kernel of a stock image takes one by itself."""
+    lab = rig.site()
+    lab.ns.ip("addr", "add", "fd71::1/64", "dev", "lan", "nodad")
+    guest, pc = lab.station("g", "52:4e:43:00:00:01"), lab.station("pc", PC1)
+    for number, ns in enumerate((guest, pc), 2):
+        ns.ip("addr", "add", f"fd71::{number}/64", "dev", "eth", "nodad")
+    until(lambda: pings(guest, "fd71::1"), 10, "IPv6 works")
+    lab.ok(**lab.lease([lab]))
+    assert not pings(guest, "fd71::1")
+    assert pings(pc, "fd71::1"), "PCs are not guests"
+    lab.ok(**lab.lease([lab], isolate=False))
+    assert pings(guest, "fd71::1")
+
+
 def test_without_isolation_guests_reach_the_lab_server(rig):
     lab = rig.site()
     guest = lab.guest()
