@@ -102,3 +102,40 @@ def test_the_agent_starts_also_without_libvirt(tmp_path, libvirt):
             "/usr/sbin/nightclass-hostd": "nightclass-hostd"})
     slept = [float(words[1]) for words in told if words[0] == "sleep"]
     assert told[-1] == ["nightclass-hostd"] and sum(slept) == pytest.approx(0 if libvirt else 30)
+
+
+@pytest.mark.parametrize("cmdline, uptime, want", [
+    ("quiet nightclass.backstop=36000 panic=10", "12.97 20.11", ["sleep 35988", "reboot", "sleep 90", "reboot -f"]),
+    ("nightclass.backstop=100", "100.20 20.11", ["sleep 0", "reboot", "sleep 90", "reboot -f"]),
+    ("nightclass.backstop=100", "3000.20 20.11", ["sleep 0", "reboot", "sleep 90", "reboot -f"]),
+    ("nightclass.backstop=0", "12.97 20.11", []),
+    ("nightclass.backstop=1h", "12.97 20.11", []),
+    ("quiet", "12.97 20.11", []),
+])
+def test_the_backstop_counts_from_the_boot(tmp_path, cmdline, uptime, want):
+    (tmp_path / "cmdline").write_text(cmdline + "\n")
+    (tmp_path / "uptime").write_text(uptime + "\n")
+    (tmp_path / "told").touch()
+    told = run_script("backstop", tmp_path, **{f"/proc/{name}": tmp_path / name for name in ("cmdline", "uptime")})
+    assert [" ".join(words) for words in told] == want
+
+
+def test_the_backstop_stands_before_anything_can_hang():
+    commands = [line for line in (SCRIPTS / "sysinit").read_text().splitlines() if line and not line.startswith("#")]
+    assert commands[:2] == ["mount -t proc proc /proc", "/usr/lib/nightclass/backstop &"]
+    assert "backstop" not in (HOST_IMAGE / "root" / "etc" / "inittab").read_text(), "once is enough"
+
+
+@pytest.mark.parametrize("backstop, in_time, want", [
+    ("0", False, "restart it is not a host by the time of its hand-back"),  # at once, so that nobody waits
+    ("86400", True, "started"),
+    ("", True, "started"),
+])
+def test_the_initramfs_watches_the_time(tmp_path, backstop, in_time, want):
+    """It restarts a PC that is stuck, and leaves nothing behind in one that is not."""
+    script = (f"backstop={backstop} watcher=\nrestart() {{ echo \"restart $*\"; exit 3; }}\n" + functions("watch_the_time") +
+              "\nwatch_the_time\n" + ("[ -z \"$watcher\" ] || kill \"$watcher\"\necho started\n" if in_time else "") +
+              "[ -z \"$watcher\" ] || wait \"$watcher\"\n")
+    # it ends when the last process that holds its output does: a sleeper left behind would hold it for a day
+    done = subprocess.run([shutil.which("busybox"), "sh"], input=script, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == [want], done.stderr

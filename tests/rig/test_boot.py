@@ -158,6 +158,13 @@ def test_a_missing_root_image_is_told_on_the_screen():
     assert "404" in console and "FAILED: no root image" in console and "This PC restarts" in console
 
 
+def test_a_pc_that_does_not_become_a_host_restarts_at_the_backstop():
+    with Server(b"") as server:
+        console = start_pc(f"{bootif()} nightclass.patience=9999 nightclass.backstop=10 "
+                           f"nightclass.root=http://10.0.2.2:{server.port}/gone nightclass.root.sha256={'0' * 64}")
+    assert "FAILED: it is not a host by the time of its hand-back" in console and "This PC restarts" in console
+
+
 def test_a_damaged_image_with_the_right_digest_restarts_the_pc():
     content = b"hsqs" + bytes(4092)
     with Server(content) as server:
