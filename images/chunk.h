@@ -42,11 +42,17 @@ int chunk_pack_at(struct chunk_coder *coder, int level, const void *bytes, size_
 int chunk_unpack(struct chunk_coder *coder, const void *packed, size_t packed_len,
 	const struct sha256 *digest, void *out, size_t len, struct error **err);
 
-/* Does this error of reading a stored chunk say that the chunk is damaged: wrong bytes, too many of
- * them, or a disk that cannot give them? Any other (but -ENOENT) says nothing of it. */
+/* Does this error of reading a stored chunk say that its bytes are wrong, or too many? Any other
+ * (but -ENOENT) says nothing of them: a disk that cannot give them today may tomorrow. */
+static inline bool chunk_is_wrong(int code)
+{
+	return code == -EBADMSG || code == -E2BIG;
+}
+
+/* Should who has the bytes at hand store the chunk anew? Also when the disk cannot give them. */
 static inline bool chunk_is_damage(int code)
 {
-	return code == -EBADMSG || code == -E2BIG || code == -EIO;
+	return chunk_is_wrong(code) || code == -EIO;
 }
 
 static inline void cleanup_chunk_coder(struct chunk_coder **coder)

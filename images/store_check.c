@@ -7,10 +7,12 @@
  * understands, and importing the same files again heals all images that named it.
  *
  * That is the one exception to "a chunk is never overwritten": it is renamed away first. Its bytes
- * stay in quarantine/ until a gc, for whoever wants to know what the disk did to them.
+ * stay in quarantine/ until a gc, for whoever wants to know what the disk did to them; the gc takes
+ * back what turns out to be good and is missing.
  *
- * "Damaged" is what was read and is wrong, or what the disk could not give. A check that lacks
- * descriptors or rights has seen nothing of the chunk, and ends with that.
+ * "Damaged" is what was read and is wrong, or what the disk could not give. Of the latter nobody
+ * knows what it holds, and the next reading may succeed: it is told, and stays where it is. A check
+ * that lacks descriptors or rights has seen nothing of the chunk, and ends with that.
  *
  * A difference is worked out from two manifests alone and costs no reading of data.
  */
@@ -62,13 +64,21 @@ static int read_chunk(
 	return chunk_unpack(reader->coder, packed, packed_len, digest, reader->bytes, len, err);
 }
 
+/* `code`: as the chunk was read. */
 static void note(struct chunkstore_check *check, enum manifest_part_kind part, size_t number,
-	const struct sha256 *digest, const char *reason)
+	const struct sha256 *digest, int code, const struct error *why)
 {
+	bool unread = code == -EIO;
+	char *reason = code == -ENOENT ? xstrdup("it is missing")
+				       : xasprintf("%s%s", unread ? "the disk cannot read it: " : "",
+						 error_text(why, code));
+
 	check->n_damaged++;
+	check->n_unread += unread;
 	if (check->damaged.n < CHUNK_DAMAGES_MAX)
 		vec_push(&check->damaged,
-			((struct chunk_damage){part, number, *digest, xstrdup(reason)}));
+			((struct chunk_damage){part, number, *digest, unread, TAKE_PTR(reason)}));
+	free(reason);
 }
 
 static int verify_part(struct reader *reader, const struct manifest_part *part,
@@ -86,11 +96,10 @@ static int verify_part(struct reader *reader, const struct manifest_part *part,
 		if (check->cancel && atomic_load(check->cancel))
 			return error_make(err, -ECANCELED, "the check was called off");
 		r = read_chunk(reader, &chunk->digest, len, &why);
-		if (r < 0 && r != -ENOENT && !chunk_is_damage(r))
+		if (r < 0 && r != -ENOENT && r != -EIO && !chunk_is_wrong(r))
 			return error_make(err, r, "the check cannot go on: %s", error_text(why, r));
 		if (r < 0)
-			note(check, kind, i, &chunk->digest,
-				r == -ENOENT ? "it is missing" : error_text(why, r));
+			note(check, kind, i, &chunk->digest, r, why);
 		check->chunks++;
 		check->bytes += len;
 		if (check->progress)
@@ -125,23 +134,36 @@ static size_t promised_len(const void *packed, size_t packed_len)
 	return len <= CHUNK_SIZE ? (size_t)len : 0;
 }
 
-int chunkstore_verify_chunk(const char *dir, const struct sha256 *digest, struct error **err)
+static int verify_file(const char *path, const struct sha256 *digest, struct error **err)
 {
-	auto_free char *path = chunkstore_chunk_path(dir, digest);
 	auto_free char *packed = NULL;
 	struct reader reader;
 	size_t packed_len, len;
 	int r = file_read(path, CHUNK_PACKED_MAX, &packed, &packed_len, err);
 
 	if (r < 0)
-		return chunk_is_damage(r) ? -EBADMSG : r;
+		return chunk_is_wrong(r) ? -EBADMSG : r;
 	len = promised_len(packed, packed_len);
 	if (len == 0)
 		return error_make(err, -EBADMSG, "%s is damaged: its length cannot be told", path);
-	reader_init(&reader, dir);
+	reader_init(&reader, NULL);
 	r = chunk_unpack(reader.coder, packed, packed_len, digest, reader.bytes, len, err);
 	reader_done(&reader);
 	return r;
+}
+
+int chunkstore_verify_chunk(const char *dir, const struct sha256 *digest, struct error **err)
+{
+	auto_free char *path = chunkstore_chunk_path(dir, digest);
+
+	return verify_file(path, digest, err);
+}
+
+bool chunkstore_can_return(const char *dir, const struct sha256 *digest, const char *aside)
+{
+	auto_free char *path = chunkstore_chunk_path(dir, digest);
+
+	return access(path, F_OK) < 0 && errno == ENOENT && verify_file(aside, digest, NULL) == 0;
 }
 
 int chunkstore_quarantine(const char *dir, const struct sha256 *digest, struct error **err)

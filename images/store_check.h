@@ -10,6 +10,7 @@ struct chunk_damage {
 	enum manifest_part_kind part;
 	size_t number; /* of the chunk in its part, from 0 */
 	struct sha256 digest;
+	bool unread; /* the disk could not give it: whether it is damaged cannot be told */
 	char *reason;
 };
 VEC_OF(chunk_damages, struct chunk_damage);
@@ -23,7 +24,8 @@ struct chunkstore_check {
 	const atomic_bool *cancel; /* set by any thread: -ECANCELED soon after; NULL: never */
 	/* the outcome; freed by chunkstore_check_done */
 	uint64_t chunks, bytes; /* looked at, zeros not counted */
-	uint64_t n_damaged;
+	uint64_t n_damaged;	/* missing, wrong, or unread */
+	uint64_t n_unread;	/* of these */
 	struct chunk_damages damaged;
 };
 void chunkstore_check_done(struct chunkstore_check *check);
@@ -42,6 +44,8 @@ int chunkstore_verify_chunk(const char *dir, const struct sha256 *digest, struct
 /* Puts a damaged chunk aside into STORE/quarantine/, so that nobody is given it and the next import
  * that has these bytes stores them again. One that is not there is success. */
 int chunkstore_quarantine(const char *dir, const struct sha256 *digest, struct error **err);
+/* Is the chunk that was put aside as file `aside` good after all, and missing at its place? */
+bool chunkstore_can_return(const char *dir, const struct sha256 *digest, const char *aside);
 
 struct chunkstore_difference {
 	uint64_t chunks, bytes; /* of `b`, zeros not counted */

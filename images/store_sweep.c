@@ -13,6 +13,7 @@
 #include <dirent.h>
 #include <sys/stat.h>
 
+#include "images/store_check.h"
 #include "lib/file.h"
 #include "lib/str.h"
 
@@ -160,6 +161,7 @@ void sweep_temps(const char *dir)
 }
 
 struct sweep {
+	const char *dir;
 	const struct digests *keep;
 	bool dry;
 	struct chunkstore_swept *swept;
@@ -191,18 +193,34 @@ int sweep_manifests(const char *dir, const struct digests *live, bool dry,
 	return visit_named(dir, "manifests", remove_unkept, &sweep, err);
 }
 
+/* What one failed reading put aside may be the only copy of a good chunk. */
+static int return_or_remove(
+	const char *path, const struct sha256 *digest, void *arg, struct error **err)
+{
+	struct sweep *sweep = arg;
+	auto_free char *place = NULL;
+
+	if (!chunkstore_can_return(sweep->dir, digest, path))
+		return remove_unkept(path, digest, arg, err);
+	place = chunkstore_chunk_path(sweep->dir, digest);
+	if (!sweep->dry && rename(path, place) < 0)
+		return error_make(err, -errno, "%s: %s", place, strerror(errno));
+	return 0;
+}
+
 int sweep_others(const char *dir, const struct digests *live, bool dry,
 	struct chunkstore_swept *swept, struct error **err)
 {
 	const struct digests nothing = {0};
 	struct chunkstore_swept none = {0};
-	struct sweep sweep = {.keep = live, .dry = dry, .swept = swept ? swept : &none};
+	struct sweep sweep = {
+		.dir = dir, .keep = live, .dry = dry, .swept = swept ? swept : &none};
 	int r;
 
 	sweep.count = &sweep.swept->others;
 	r = visit_named(dir, "traces", remove_unkept, &sweep, err);
 	sweep.keep = &nothing;
-	return r < 0 ? r : visit_named(dir, "quarantine", remove_unkept, &sweep, err);
+	return r < 0 ? r : visit_named(dir, "quarantine", return_or_remove, &sweep, err);
 }
 
 struct mark {

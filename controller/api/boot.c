@@ -297,6 +297,13 @@ static int chunk_get(
 		return 0;
 	close(ret_answer->fd);
 	ret_answer->fd = -1;
+	if (r == -EIO) {
+		api_alarm(request, "image.damaged", "lab/store",
+			"the lab server's disk cannot read chunk %.12s; look at the disk, and verify the "
+			"images",
+			request->params[0]);
+		return error_make(err, -ENOENT, "the disk cannot read %s", request->params[0]);
+	}
 	if (r != -EBADMSG && r != -ENOENT)
 		return error_make(err, -EAGAIN, "%s cannot be read now", request->params[0]);
 	api_alarm(request, "image.damaged", "lab/store",

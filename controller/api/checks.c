@@ -114,11 +114,12 @@ static void count(uint64_t done, uint64_t total, void *arg)
 	atomic_store(&job->done, done);
 }
 
+/* What the disk could not give stays: the next reading may succeed, and a gc empties quarantine. */
 static int put_aside(struct job *job)
 {
 	int r = 0;
 	vec_each (struct chunk_damage, damage, &job->check.damaged)
-		if (r >= 0)
+		if (r >= 0 && !damage->unread)
 			r = chunkstore_quarantine(job->dir, &damage->digest, &job->err);
 	return r;
 }
@@ -169,6 +170,22 @@ static void work(void *arg)
 
 /* ---- on the loop thread ---- */
 
+static int tell_damage(
+	const struct job *job, struct store *store, const char *subject, struct error **err)
+{
+	const struct chunkstore_check *check = &job->check;
+	if (check->n_unread)
+		return store_event(store, "image.damaged", subject, NULL, err,
+			"image %s revision %d: %d of %d chunks are damaged or missing, and of these the "
+			"lab server's disk cannot read %d; look at the disk",
+			job->name, (int)job->revision, (int)check->n_damaged, (int)check->chunks,
+			(int)check->n_unread);
+	return store_event(store, "image.damaged", subject, NULL, err,
+		"image %s revision %d: %d of %d chunks are damaged or missing; import the "
+		"same files again to heal it",
+		job->name, (int)job->revision, (int)check->n_damaged, (int)check->chunks);
+}
+
 static void tell(const struct job *job)
 {
 	struct store *store = job->checks->controller->store;
@@ -179,11 +196,7 @@ static void tell(const struct job *job)
 	if (r < 0)
 		return;
 	if (job->kind == JOB_VERIFY && job->check.n_damaged)
-		r = store_event(store, "image.damaged", subject, NULL, &err,
-			"image %s revision %d: %d of %d chunks are damaged or missing; import the "
-			"same files again to heal it",
-			job->name, (int)job->revision, (int)job->check.n_damaged,
-			(int)job->check.chunks);
+		r = tell_damage(job, store, subject, &err);
 	if (job->kind == JOB_GC && !job->dry && job->swept.bytes)
 		r = store_event(store, "image.swept", subject, NULL, &err,
 			"the image store gave back %llu bytes of %d images and %d chunks",
@@ -358,10 +371,11 @@ static json_t *present_result(const struct job *job)
 	const struct chunkstore_swept *swept = &job->swept;
 	switch (job->kind) {
 	case JOB_VERIFY:
-		return json_pack("{s:s, s:I, s:I, s:I, s:I, s:o}", "name", job->name, "revision",
-			(json_int_t)job->revision, "chunks", (json_int_t)job->check.chunks, "bytes",
-			(json_int_t)job->check.bytes, "damaged", (json_int_t)job->check.n_damaged,
-			"list", present_damage(&job->check));
+		return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:o}", "name", job->name,
+			"revision", (json_int_t)job->revision, "chunks",
+			(json_int_t)job->check.chunks, "bytes", (json_int_t)job->check.bytes,
+			"damaged", (json_int_t)job->check.n_damaged, "unread",
+			(json_int_t)job->check.n_unread, "list", present_damage(&job->check));
 	case JOB_DIFF:
 		return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "chunks", (json_int_t)d->chunks,
 			"bytes", (json_int_t)d->bytes, "changed_chunks", (json_int_t)d->changed,

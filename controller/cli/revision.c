@@ -176,6 +176,12 @@ int image_verify(struct cli *cli, struct error **err)
 		ARRAY_LEN(damage_columns));
 	if (json_integer_value(json_object_get(result, "damaged")) == 0)
 		return 0;
+	if (json_integer_value(json_object_get(result, "unread")) > 0)
+		return error_make(err, -EIO,
+			"the lab server's disk cannot read a part of image %s: look at the disk; if "
+			"that part stays unreadable, remove the files named above there and import the "
+			"same files again",
+			cli->args[0]);
 	return error_make(err, -EIO,
 		"image %s is damaged; what is damaged was put aside, import the same files again "
 		"to heal it",

@@ -96,6 +96,23 @@ def test_a_damaged_chunk_is_not_served(controller, data):
     assert controller.boot(f"/chunks/{bad}").status == 200
 
 
+def test_what_the_disk_cannot_read_stays_in_place(controller, data):
+    """A chunk that is here and cannot be read may be good: nobody gets it now, and it is not put aside."""
+    image = add_revision(controller, data=data)
+    digest = manifest(controller, image)["parts"]["disk"]["chunks"][3]
+    path = chunks(controller)[digest]
+    good = path.read_bytes()
+    path.unlink()
+    path.symlink_to("/proc/self/mem")  # reading it fails with EIO
+    bad = cli(controller, "image", "verify", "mpi", 1, expect=FAILED)
+    assert "look at the disk" in bad.stderr and "the disk cannot read it" in bad.stdout, (bad.stdout, bad.stderr)
+    assert "cannot read 1;" in controller.events("image.damaged")[-1]["text"]
+    assert path.is_symlink() and not (controller.state / "store" / "quarantine").exists()
+    path.unlink()
+    path.write_bytes(good)
+    assert of_json(controller, "image", "verify", "mpi", 1)["damaged"] == 0
+
+
 def test_a_revision_costs_its_changed_chunks(controller, data):
     add_revision(controller, data=data)
     before = bytes_stored(controller)

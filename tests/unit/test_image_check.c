@@ -153,9 +153,37 @@ static void what_cannot_be_told_is_no_damage(void **state)
 	/* a disk that cannot give the bytes */
 	assert_int_equal(unlink(path), 0);
 	assert_int_equal(symlink("/proc/self/mem", path), 0);
-	assert_int_equal(chunkstore_verify_chunk(*state, &a, NULL), -EBADMSG);
+	assert_int_equal(chunkstore_verify_chunk(*state, &a, NULL), -EIO);
 	assert_int_equal(chunkstore_verify(store, &image, &disk, NULL), 0);
 	assert_int_equal(disk.n_damaged, 1);
+	assert_int_equal(disk.n_unread, 1);
+	assert_true(disk.damaged.at[0].unread);
+	assert_non_null(strstr(disk.damaged.at[0].reason, "the disk cannot read it"));
+}
+
+/* a is good and missing, b is good and there again, c is damaged. */
+static void a_gc_takes_back_what_is_good(void **state)
+{
+	auto_chunkstore struct chunkstore *store = open_store(*state);
+	struct sha256 image = put_image(store, 1, "abcd"), digests[3];
+	struct chunkstore_swept counted = {0}, swept = {0};
+
+	for (size_t i = 0; i < ARRAY_LEN(digests); i++)
+		digests[i] = digest_at(store, &image, i);
+	flip(*state, &digests[2], 77);
+	for (size_t i = 0; i < ARRAY_LEN(digests); i++)
+		assert_int_equal(chunkstore_quarantine(*state, &digests[i], NULL), 0);
+	put(store, 'b', CHUNK_SIZE);
+	assert_int_equal(chunkstore_gc(store, &image, 1, true, &counted, NULL), 0);
+	assert_false(chunkstore_has(store, &digests[0]));
+	assert_int_equal(counted.others, 2);
+	assert_int_equal(chunkstore_gc(store, &image, 1, false, &swept, NULL), 0);
+	assert_memory_equal(&swept, &counted, sizeof(swept));
+	assert_int_equal(chunkstore_verify_chunk(*state, &digests[0], NULL), 0);
+	assert_int_equal(chunkstore_verify_chunk(*state, &digests[1], NULL), 0);
+	assert_false(chunkstore_has(store, &digests[2]));
+	auto_free char *quarantine = xasprintf("%s/quarantine", (char *)*state);
+	assert_int_equal(rmdir(quarantine), 0); /* nothing is left there */
 }
 
 static void every_flipped_bit_of_a_chunk_is_seen(void **state)
@@ -258,6 +286,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(damage_is_found_by_number),
 		CHECK_TEST(a_damaged_chunk_is_healed_by_storing_again),
 		CHECK_TEST(what_cannot_be_told_is_no_damage),
+		CHECK_TEST(a_gc_takes_back_what_is_good),
 		CHECK_TEST(every_flipped_bit_of_a_chunk_is_seen),
 		CHECK_TEST(what_is_listed_is_bounded),
 		CHECK_TEST(it_can_be_called_off),
