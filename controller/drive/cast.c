@@ -11,8 +11,9 @@
  * Nothing depends on it: a host that finds no cast goes on by its peers and by HTTP, so a sender that
  * cannot start or dies is one line in the log, and it is not started again before a pause.
  *
- * What it says of receivers comes, in the end, from the segment: names are looked up among this
- * lab's PCs before they become an event, each change once. How far each PC is comes with its own
+ * What it says of receivers comes, in the end, from the segment, where anybody may speak in the name
+ * of a PC: names are looked up among this lab's PCs before they become an event, and of each PC and
+ * image there is one a minute, so that no flood fills log and store. How far each PC is comes with its own
  * report over TLS, as for any other way.
  */
 #include "controller/drive/cast.h"
@@ -34,7 +35,16 @@ enum {
 	IDLE_MS = 10 * 60 * 1000,
 	AGAIN_MS = 60 * 1000,
 	DIGESTS_MAX = 64, /* of one sender */
+	TOLD_AGAIN_MS = 60 * 1000,
+	TOLD_MAX = 1024, /* events in that time */
 };
+
+/* That a PC left the cast of an image became an event. */
+struct told {
+	char *what; /* "PC/DIGEST" */
+	int64_t at_ms;
+};
+VEC_OF(tolds, struct told);
 
 struct cast {
 	struct controller *controller;
@@ -43,6 +53,7 @@ struct cast {
 	sd_event_source *io, *child;
 	struct strings digests; /* that it was told */
 	struct buf line;
+	struct tolds told; /* within TOLD_AGAIN_MS */
 	int64_t busy_ms;  /* somebody listened last */
 	int64_t began_ms; /* the last start, 0: never */
 	bool ending;
@@ -57,6 +68,30 @@ static void root_whole(struct cast *cast, const char *name)
 {
 	cast->root_fails = false;
 	plan_admit_end(&cast->controller->drive->admits, name);
+}
+
+static void told_forget(struct cast *cast, int64_t now_ms)
+{
+	for (size_t i = cast->told.n; i-- > 0;)
+		if (now_ms - cast->told.at[i].at_ms >= TOLD_AGAIN_MS) {
+			free(cast->told.at[i].what);
+			vec_remove(&cast->told, i);
+		}
+}
+
+/* Was it told of this PC and image lately? Else it is from now on. */
+static bool told_lately(struct cast *cast, const char *name, const char *image)
+{
+	auto_free char *what = xasprintf("%s/%s", name, image);
+	int64_t now_ms = clock_real_ms();
+	told_forget(cast, now_ms);
+	vec_each (struct told, told, &cast->told)
+		if (strcmp(told->what, what) == 0)
+			return true;
+	if (cast->told.n == TOLD_MAX)
+		return true;
+	vec_push(&cast->told, ((struct told){TAKE_PTR(what), now_ms}));
+	return false;
 }
 
 /* {"event":LANE,"name":PC,"image":DIGEST,"reason":TEXT} */
@@ -76,6 +111,8 @@ static void event_said(struct cast *cast, const json_t *object)
 	if (!reason || !text_ok(reason, 512) || store_pc_get(store, name, &pc, NULL) < 0)
 		return;
 	pc_done(&pc);
+	if (told_lately(cast, name, image))
+		return;
 	auto_free char *subject = xasprintf("pc/%s", name);
 	auto_free char *what = root ? xstrdup("the host root") : xasprintf("image %.12s", image);
 	log_notice("cast: PC %s, %s: %s", name, what, reason);
@@ -332,5 +369,7 @@ void cast_free(struct cast *cast)
 		waitpid(cast->pid, NULL, 0);
 	}
 	forget(cast);
+	told_forget(cast, INT64_MAX);
+	vec_done(&cast->told);
 	free(cast);
 }

@@ -127,12 +127,14 @@ HELLO, STATUS, WELCOME, DROP = 1, 3, 6, 7  # kinds of images/cast_frame.h
 
 
 def test_the_controller_sees_who_hears_no_multicast(controller):
-    """A PC that is welcome and says that it hears nothing is sent to its peers; a stranger's name makes no event."""
+    """A PC that is welcome and says that it hears nothing is sent to its peers; a stranger's name makes no event, and a
+    PC that says it again and again makes one a minute: anybody on the segment may speak in its name."""
+    controller.add_pc(2)
     digest = make_image(controller, "mpi")
     controller.begin_night()
     assert Host(controller, 1).boot().goal().json["cast"]
     started(controller)
-    for name in (b"stranger", b"pc1"):
+    for name in (b"stranger", b"pc1", b"pc1", b"pc1", b"pc2"):
         nonce = os.urandom(8)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as pc:
             pc.connect(("127.0.0.1", PORT))
@@ -153,5 +155,5 @@ def test_the_controller_sees_who_hears_no_multicast(controller):
             session = answer(WELCOME, struct.pack(">IHH", 0, 0xffff, HELLO), nonce, bytes.fromhex(digest),
                              struct.pack(">HBB", 8081, 0, len(name)), name)
             answer(DROP, struct.pack(">IHH", session, 0xffff, STATUS), struct.pack(">IIQQBBIH", 0, 0, 0, 0, 1, 1, 0, 0))
-    seen = until(lambda: controller.events("image.cast"), 10, "an event")
-    assert [event["subject"] for event in seen] == ["pc/pc1"] and "hears no multicast" in seen[0]["text"], seen
+    seen = until(lambda: (e := controller.events("image.cast")) and e[-1]["subject"] == "pc/pc2" and e, 10, "the last event")
+    assert [event["subject"] for event in seen] == ["pc/pc1", "pc/pc2"] and "hears no multicast" in seen[0]["text"], seen
