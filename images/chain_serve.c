@@ -5,9 +5,10 @@
  * here first, because that is slow or lies, and says so; then the newcomer has the rest of the
  * chain behind it and the old one nobody, so the old one gets a quarter of the port until the other
  * is done. Four at most: whoever comes fifth is told so and asks elsewhere, for a port that is cut
- * in many parts serves nobody. Under a cap (the root's: its port is everybody's) all of them share
- * one rate, of whatever image; the status says how much there is, for one that is given little is
- * not slow.
+ * in many parts serves nobody. But one machine must not be all four, reading slowly: of an address
+ * that has several, one goes when somebody comes who has none. Under a cap (the root's: its port is
+ * everybody's) all of them share one rate, of whatever image; the status says how much there is,
+ * for one that is given little is not slow.
  *
  * Nobody is asked who he is: images are no secret in a lab, and what is sent is checked by whom it
  * reaches. What is in the folder or the store and named by a digest is served, nothing else; no
@@ -171,6 +172,15 @@ void chain_serve_share(struct chain_server *server, const char *digest)
 	pthread_mutex_unlock(&server->lock);
 }
 
+static void join(struct chain_server *server, struct chain_successor *one)
+{
+	pthread_join(one->thread, NULL);
+	close(one->fd);
+	pthread_mutex_lock(&server->lock);
+	one->used = false;
+	pthread_mutex_unlock(&server->lock);
+}
+
 /* Joins threads that have ended; with `all`, every thread. */
 static void reap(struct chain_server *server, bool all)
 {
@@ -181,13 +191,8 @@ static void reap(struct chain_server *server, bool all)
 		pthread_mutex_lock(&server->lock);
 		ended = each->used && (each->done || all);
 		pthread_mutex_unlock(&server->lock);
-		if (!ended)
-			continue;
-		pthread_join(each->thread, NULL);
-		close(each->fd);
-		pthread_mutex_lock(&server->lock);
-		each->used = false;
-		pthread_mutex_unlock(&server->lock);
+		if (ended)
+			join(server, each);
 	}
 }
 
@@ -197,6 +202,36 @@ static struct chain_successor *free_slot(struct chain_server *server)
 		if (!server->successors[i].used)
 			return &server->successors[i];
 	return NULL;
+}
+
+/* All slots are taken. */
+static unsigned slots_of(const struct chain_server *server, uint32_t address)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < CHAIN_SUCCESSORS; i++)
+		n += server->successors[i].address == address;
+	return n;
+}
+
+/* Who takes two images at once keeps both while there is room, and nobody makes room for himself. */
+static struct chain_successor *make_room(struct chain_server *server, uint32_t newcomer)
+{
+	struct chain_successor *crowd = NULL;
+	unsigned most = 1;
+
+	for (size_t i = 0; i < CHAIN_SUCCESSORS; i++) {
+		unsigned n = slots_of(server, server->successors[i].address);
+
+		if (n > most)
+			crowd = &server->successors[i];
+		most = n > most ? n : most;
+	}
+	if (!crowd || slots_of(server, newcomer) > 0)
+		return NULL;
+	shutdown(crowd->fd, SHUT_RDWR); /* its thread ends with that */
+	join(server, crowd);
+	return crowd;
 }
 
 static void turn_away(int fd)
@@ -214,6 +249,8 @@ static void take_in(struct chain_server *server, int fd)
 
 	reap(server, false);
 	slot = free_slot(server); /* only this thread takes slots */
+	if (!slot)
+		slot = make_room(server, chain_tcp_peer(fd));
 	if (!slot) {
 		turn_away(fd);
 		return;

@@ -462,6 +462,32 @@ def test_two_that_name_each_other(image, root, tmp_path):
         assert digest_of(node.disk) == digest_of(image[2])
 
 
+def test_one_machine_does_not_keep_the_root_for_itself(image, root, tmp_path):
+    """Four that ask for all and read nothing, from one address: a fifth from there is told that it is full, a PC gets
+    the image."""
+    host, port = root(image[0]).split(":")
+    chunks = chunks_of(image)
+    hello = b"NCCHAIN1" + bytes.fromhex(image[1]) + struct.pack(">II", len(chunks), 0) + b"\xff" * ((len(chunks) + 7) // 8)
+
+    def ask(words: bytes = hello) -> int:
+        readers.append(socket.create_connection((host, int(port)), source_address=("127.0.0.2", 0), timeout=10))
+        readers[-1].sendall(words)
+        word = read(readers[-1], 16)
+        assert word[:8] == b"NCCHAIN1"
+        return word[11]
+
+    readers = []
+    try:
+        assert [ask() for _ in range(4)] == [0, 0, 0, 0] and ask(b"") == 2
+        node = Node(image, tmp_path / "pc", f"{host}:{port}")
+        words = node.answer()
+        assert words[0] == "ok", (words, node.notes)
+        assert digest_of(node.disk) == digest_of(image[2])
+    finally:
+        for reader in readers:
+            reader.close()
+
+
 # --- by HTTP, from several
 
 class Peers:
