@@ -153,6 +153,15 @@ static int chunk_ask(
 	return r;
 }
 
+/* The controller knows best, whatever the peer said that was asked after it. */
+static int lost(struct fetcher *fetcher, const struct held_chunk *chunk)
+{
+	char hex[SHA256_TEXT];
+
+	return error_make(&fetcher->err, -ENOENT, "%s does not have chunk %s", fetcher->all->job->base,
+		sha256_format(&chunk->digest, hex));
+}
+
 /* Gets a verified chunk into fetcher->bytes, with patience: every source is asked once, then all of
  * them again. */
 static int chunk_fetch(struct fetcher *fetcher, const struct held_chunk *chunk)
@@ -181,7 +190,9 @@ static int chunk_fetch(struct fetcher *fetcher, const struct held_chunk *chunk)
 				error_text(last, r));
 		} else {
 			if (faulty && ++tries == TRIES)
-				return error_make(&fetcher->err, r, "%s", error_text(last, r));
+				return fetcher->lacks
+					       ? lost(fetcher, chunk)
+					       : error_make(&fetcher->err, r, "%s", error_text(last, r));
 			if (faulty)
 				poll(NULL, 0, PAUSE_MS * (int)tries);
 			tried = 0;
@@ -280,13 +291,16 @@ static size_t chunk_next(struct fetching *all)
 
 /* After this result of bringing a chunk. A controller that does not answer, or that lies, will not
  * do better at the next chunk; one that lacks a single chunk will. */
-static bool goes_on(struct fetcher *fetcher, int r)
+static bool goes_on(struct fetcher *fetcher, size_t number, int r)
 {
+	struct fetching *all = fetcher->all;
+
 	if (r == 0)
 		return true;
-	if (r != -ENOENT || !fetcher->lacks ||
-		atomic_fetch_add(&fetcher->all->missing, 1) >= MISSING_MAX)
+	if (r != -ENOENT || !fetcher->lacks || atomic_fetch_add(&all->missing, 1) >= MISSING_MAX)
 		return false;
+	/* Nobody leaves the wire to it any longer. */
+	atomic_compare_exchange_strong(&all->urgent, &number, all->n_chunks);
 	if (fetcher->missing)
 		error_free(TAKE_PTR(fetcher->err));
 	else
@@ -303,7 +317,7 @@ static void *fetcher_run(void *arg)
 	while (!stopping(all) && (number = chunk_next(all)) < all->n_chunks) {
 		int r = chunk_bring(fetcher, number);
 
-		if (!goes_on(fetcher, r)) {
+		if (!goes_on(fetcher, number, r)) {
 			fetcher->result = r;
 			atomic_store(&all->stop, true);
 			break;
@@ -334,8 +348,8 @@ static int missing_result(const struct fetcher *fetchers, unsigned n, struct err
 	for (unsigned i = 0; i < n; i++)
 		if (fetchers[i].missing)
 			return error_make(err, -ENOENT,
-				"nobody has %u of its chunks: %s; all others were brought, "
-				"importing the same files again brings back what is missing",
+				"nobody has %u of its chunks: %s; importing the same files again brings "
+				"back what is missing",
 				missing, fetchers[i].missing->text);
 	return 0;
 }

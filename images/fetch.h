@@ -49,7 +49,7 @@ struct fetch_result {
  * rest. What was fetched stays and is used by the next try. Under a limit that is smaller than the
  * image (held_set_limit) it is full rather than whole at the end. -EBADMSG: every source sent
  * wrong data three times and must not be asked again; -ENOENT: the controller does not know the
- * image, or lacks some of its chunks and all others were brought; -EBUSY: another fetch of this
+ * image, or lacks some of its chunks, which held up no others; -EBUSY: another fetch of this
  * image is running; -ECANCELED; else the transport's error. */
 int fetch_image(const struct fetch *job, struct fetch_result *ret_result, struct error **err);
 

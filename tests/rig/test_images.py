@@ -524,7 +524,8 @@ def test_a_chunk_flipped_on_disk_never_arrives(disk, tmp_path):
     assert not (tmp_path / "host" / digest / "complete").exists()
 
 
-def test_chunks_that_nobody_has_hold_up_no_others(disk, tmp_path):
+@pytest.mark.parametrize("peers", [(), ("http://127.0.0.1:9",)], ids=["", "and a dead peer"])
+def test_chunks_that_nobody_has_hold_up_no_others(disk, tmp_path, peers):
     """More of them than there are connections, and they come first in order."""
     store = tmp_path / "store"
     digest = import_ok(store, disk)["digest"]
@@ -534,7 +535,7 @@ def test_chunks_that_nobody_has_hold_up_no_others(disk, tmp_path):
     for path in lost.values():
         path.unlink()
     with Server(store) as server:
-        code, reason = fetch(server, digest, tmp_path / "host")
+        code, reason = fetch(server, digest, tmp_path / "host", 1 << 60, *peers)
         assert code == "ENOENT" and "nobody has 5 of its chunks" in reason, (code, reason)
         assert any(path.name[:12] in reason for path in lost.values()), reason
         there, wanted = (tmp_path / "host" / digest / "disk.raw").read_bytes(), disk.read_bytes()
