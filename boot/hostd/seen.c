@@ -126,8 +126,10 @@ void seen_step_begun(struct host_seen *seen, const struct step *step, const stru
 		struct image_track *image = image_of(seen, step->subject);
 		image->busy = true;
 		image->full = false;
-		if (step->kind == STEP_DROP_IMAGE) /* one that fails may have removed half of it */
+		if (step->kind == STEP_DROP_IMAGE) { /* one that fails may have removed half of it */
 			image->whole = image->startable = image->limited = false;
+			image->total = 0; /* nobody is sent here for it */
+		}
 		return;
 	}
 	struct vm_track *track = vm_of(seen, step->subject);

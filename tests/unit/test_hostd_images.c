@@ -272,11 +272,12 @@ static void test_a_drop_that_failed_leaves_nothing_whole(void **state)
 	(void)state;
 	vec_push(&seen.images,
 		((struct image_track){
-			.digest = xstrdup(IMAGE), .whole = true, .startable = true, .limited = true}));
+			.digest = xstrdup(IMAGE), .total = 9, .whole = true, .startable = true, .limited = true}));
 	seen_step_begun(&seen, &drop, &none);
 	check_steps("it is waited for", &goal, &seen, "");
 	end_image(&seen, STEP_DROP_IMAGE, 'a', -EBUSY);
 	check_steps("not at once", &goal, &seen, "");
+	assert_int_equal(image_track_find(&seen, IMAGE)->total, 0);
 	image_track_find(&seen, IMAGE)->retry_at_ms = NOW;
 	check_steps("wanted again", &goal, &seen, "fetch image aaaa");
 	host_seen_done(&seen);
