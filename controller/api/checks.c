@@ -25,7 +25,7 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 
-enum { JOBS_MAX = 32, RUNNING_MAX = 3, SEEN_MAX = 1 << 16 };
+enum { JOBS_MAX = 32, RUNNING_MAX = 3, SEEN_MAX = 1 << 16, UNREAD_AGAIN_MS = 60000 };
 
 enum job_kind { JOB_VERIFY, JOB_DIFF, JOB_GC };
 static const char *const kind_names[] = {"verify", "diff", "gc"};
@@ -53,11 +53,13 @@ struct job {
 };
 VEC_OF(jobs, struct job *);
 
-/* A chunk file that was read and found good. */
+/* A chunk file that was read and found good; or that the disk could not read, which is not tried again at once: a disk
+ * that fails takes seconds for it, and hosts ask often. */
 struct seen {
 	struct sha256 digest;
 	struct timespec changed;
 	ino_t inode;
+	int64_t unread_ms; /* 0: good */
 };
 
 struct checks {
@@ -425,12 +427,15 @@ int checks_chunk(struct checks *checks, const struct sha256 *digest, int fd, str
 	struct seen *seen = &checks->seen[digest->b[0] << 8 | digest->b[1]];
 	auto_free char *dir = xasprintf("%s/store", checks->controller->config.state_dir);
 	struct stat st;
-	if (fstat(fd, &st) == 0 && known(seen, digest, &st))
+	bool is_known = fstat(fd, &st) == 0 && known(seen, digest, &st);
+	if (is_known && seen->unread_ms == 0)
 		return 0;
+	if (is_known && clock_real_ms() < seen->unread_ms + UNREAD_AGAIN_MS)
+		return error_make(err, -EIO, "the disk could not read it a moment ago");
 	int r = chunkstore_verify_chunk(dir, digest, err);
 	if (r == -EBADMSG)
 		chunkstore_quarantine(dir, digest, NULL);
-	if (r >= 0)
-		*seen = (struct seen){*digest, st.st_ctim, st.st_ino};
+	if (r >= 0 || r == -EIO)
+		*seen = (struct seen){*digest, st.st_ctim, st.st_ino, r < 0 ? clock_real_ms() : 0};
 	return r;
 }

@@ -107,9 +107,11 @@ def test_what_the_disk_cannot_read_stays_in_place(controller, data):
     bad = cli(controller, "image", "verify", "mpi", 1, expect=FAILED)
     assert "look at the disk" in bad.stderr and "the disk cannot read it" in bad.stdout, (bad.stdout, bad.stderr)
     assert "cannot read 1;" in controller.events("image.damaged")[-1]["text"]
+    assert [controller.boot(f"/chunks/{digest}").status for _ in range(2)] == [404, 404]
     assert path.is_symlink() and not (controller.state / "store" / "quarantine").exists()
     path.unlink()
     path.write_bytes(good)
+    assert controller.boot(f"/chunks/{digest}").status == 200, "another file is looked at anew"
     assert of_json(controller, "image", "verify", "mpi", 1)["damaged"] == 0
 
 
