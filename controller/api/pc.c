@@ -91,6 +91,7 @@ static int present_pc(
 			pc->has_facts ? proto_facts_write(&pc->facts) : json_null(), "images",
 			images, "reported_at", present_time(pc->reported_at), "desktop_at",
 			present_time(pc->desktop_at), "vms", ids);
+	json_object_set_new(*ret_pc, "night", pc->night ? json_integer((json_int_t)pc->night) : json_null());
 	json_object_set_new(*ret_pc, "scratch", scratch);
 	json_object_set_new(*ret_pc, "kept", present_kept(controller, pc->name));
 	json_object_set_new(*ret_pc, "boot", present_boot(controller, pc->name));

@@ -149,15 +149,15 @@ static int night_body(const struct cli *cli, json_t *body, struct error **err)
 	return e < 0 ? e : set_time(body, cli, "begins", "begins", err);
 }
 
-/* How many of `pcs` are in one of the states (" host hosting ") since `since` or later ("": whenever)? Times of
- * one controller are written alike, so their text compares as they do. */
-static size_t count_in(const json_t *pcs, const char *states, const char *since)
+/* How many of `pcs` are in one of the states (" host hosting "), held by night `id` (NULL: by whichever)? */
+static size_t count_in(const json_t *pcs, const char *states, const char *id)
 {
 	size_t n = 0, i;
 	json_t *pc;
 	json_array_foreach ((json_t *)pcs, i, pc) {
 		auto_free char *word = xasprintf(" %s ", show_text(pc, "state"));
-		n += strstr(states, word) && strcmp(show_text(pc, "since"), since) >= 0;
+		auto_free char *night = show_value(json_object_get(pc, "night"), SHOW_TEXT);
+		n += strstr(states, word) && (!id || strcmp(night, id) == 0);
 	}
 	return n;
 }
@@ -181,8 +181,8 @@ static int look_pcs(
 	auto_free char *states = show_value(pcs, SHOW_STATES);
 	progress_say(p, "night %s: %s (PCs: %s)", w->id, state, states);
 	/* An exception of an earlier night is none of this one: its PC is woken again. */
-	size_t good = count_in(pcs, w->good, ""),
-	       bad = count_in(pcs, " exception ", show_text(night, "begins")), all = json_array_size(pcs);
+	size_t good = count_in(pcs, w->good, NULL), bad = count_in(pcs, " exception ", w->id),
+	       all = json_array_size(pcs);
 	bool ending = strstr(w->good, "desktop");
 	*ret_done = strcmp(state, "done") == 0 ||
 		    (good + bad == all && !ending && strcmp(state, "running") == 0);

@@ -15,7 +15,7 @@ import threading
 
 import pytest
 
-from tests.program.fake_api import FakeApi, empty, stamp
+from tests.program.fake_api import FakeApi, empty
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("NIGHTCLASS_BUILD", ROOT / "build"))
@@ -279,14 +279,15 @@ def test_night(cli, api):
     assert "9 desktop, 1 exception" in done.err and "did not ask" in done.out
 
 
-def nights_pcs(api, since):
-    """PC 7 has been an exception since then, the others are hosts."""
+def nights_pcs(api, of_this):
+    """PC 7 is an exception, of this night or of an earlier one; the others are hosts."""
     for one in api.data["pcs"]:
-        one.update(state="exception", since=since) if one["name"] == "pc7" else one.update(state="host")
+        night = api.data["nights"][0]["id"] if of_this else None
+        one.update(state="exception", night=night) if one["name"] == "pc7" else one.update(state="host")
 
 
 def test_night_start_ends_with_the_pcs_settled(cli, api):
-    nights_pcs(api, stamp())
+    nights_pcs(api, True)
     cli("night", "start", "--for", "8h", "--timeout", "20s", expect=PARTLY)
 
 
@@ -295,7 +296,7 @@ def test_night_start_at_its_timeout_is_neither_failed_nor_partly(cli, api):
 
 
 def test_an_exception_of_an_earlier_night_is_not_the_end(cli, api):
-    nights_pcs(api, stamp(-20000))
+    nights_pcs(api, False)
     cli("night", "start", "--for", "8h", "--timeout", "1s", expect=TIMED_OUT)
 
 
