@@ -129,8 +129,7 @@ static int hold(struct drive *drive, struct join *join, struct join_member *self
 	json_object_set_new(request, "lease_s", json_integer(left > 1 ? left : 1));
 	if (!netd_want(drive, name, identity, commit ? HOLD_MS : AGAIN_MS, RETRY_MS, request, &result))
 		return 0;
-	if (result.code < 0 && join_is_shared(join) &&
-		(join->state == JOIN_COMMITTED || self->state == JOIN_COMMITTED)) {
+	if (result.code < 0 && join_is_shared(join) && self->state == JOIN_COMMITTED) {
 		keep_trying(drive, join, &result);
 		return 0;
 	}

@@ -165,8 +165,8 @@ def test_a_committed_join_outlives_a_failure_of_netd(north):
     north.netd.refused = "apply"
     pass_time(north, 61)
     until(lambda: north.netd.count("apply", False) > before, 20, "netd refuses to renew")
-    north.netd.refused = None
     renewed = north.netd.count("apply", True)
+    north.netd.refused = None
     pass_time(north, 4)
     until(lambda: north.netd.count("apply", True) > renewed or join_of(north)["state"] != "committed", 20, "tried again")
     assert join_of(north)["state"] == "committed", join_of(north)
