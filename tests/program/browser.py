@@ -61,7 +61,8 @@ class Browser:
         self.process.wait()
         self.out.close()
         self.answers.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        while os.path.exists(self.folder):     # its children die after it, and may write until then
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def call(self, method, **params):
         self.number += 1

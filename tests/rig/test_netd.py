@@ -643,12 +643,12 @@ def test_boot_answers_end_though_dnsmasq_would_not_at_first(rig):
     assert pc.discover(arch=0).file == "undionly.kpxe"
     broken.touch()
     rig.clock.forward(61)
-    lab.daemon.wait_for("does not accept its new configuration", 5)
+    lab.daemon.wait_for("does not accept its new configuration", 20)
     assert lab.ok(op="show")["boot"] is None and pc.discover(arch=0).file == "undionly.kpxe"
     starts = lab.ok(op="show")["dnsmasq"]["starts"]
     broken.unlink()
     rig.clock.forward(6)
-    until(lambda: lab.ok(op="show")["dnsmasq"]["starts"] > starts, 5, "dnsmasq with the goal", every=0.05)
+    until(lambda: lab.ok(op="show")["dnsmasq"]["starts"] > starts, 20, "dnsmasq with the goal", every=0.05)
     assert pc.discover(arch=0).file == ""
     assert lab.daemon.text().count("does not accept its new configuration") == 1
 
