@@ -79,7 +79,7 @@ class Bench:
                 self.record["offloads"] = labs.offloads(labs.SERVER)
             image = self.image_for(scenario, tool)
             ideal = image.size * 8 / (self.settings.mbit * 1e6)
-            limit = 10 + SLACK * ideal + (1.6 * scenario.n * ideal if tool.unicast else 0)
+            limit = (60 if self.settings.quick else 10) + SLACK * ideal + (1.6 * scenario.n * ideal if tool.unicast else 0)
             run = Run(lab, scenario, image, WORK / "run", limit)
             return figures(scenario, run, execute(tool, run))
         except (RuntimeError, OSError, subprocess.SubprocessError) as error:

@@ -119,7 +119,7 @@ class Lab:
 
     def meet(self) -> None:
         """Every host knows every other's address, as after a day's work."""
-        jobs = [subprocess.Popen(self.argv(SERVER, "ping", "-qc3", "-i0.3", "-w3", self.address(i)), stdout=subprocess.DEVNULL)
+        jobs = [subprocess.Popen(self.argv(SERVER, "ping", "-qc3", "-i0.3", "-w20", self.address(i)), stdout=subprocess.DEVNULL)
                 for i in range(self.receivers)]
         silent = [self.host(i) for i, job in enumerate(jobs) if job.wait() != 0]
         if silent:

@@ -201,7 +201,7 @@ class Night:
             want(row["state"] == "desktop" and row.get("desktop_at"),
                  f"{self.label(pc)}: {row['state']}, {row.get('reason')}")
             self.report["pcs"][self.label(pc)]["desktop_verified_at"] = row["desktop_at"]
-            want("desktop: ready" in pc.console_text(), f"{self.label(pc)}: its own system did not start")
+            until(lambda pc=pc: "desktop: ready" in pc.console_text(), 60, f"{self.label(pc)}: its own system")
         return "both desktops answer on TCP 22222"
 
     def morning(self) -> str:

@@ -108,7 +108,7 @@ def labs_are_up(demo) -> None:
 
 
 def pcs_boot(demo) -> None:
-    demo.wait_line(r"\] image ", 180)
+    demo.wait_line(r"\] image ", 600)
     until(lambda: any("qemu-system" in name(pid) for pid in machine()["processes"] - demo.before["processes"]), 120,
           "a PC is on")
 
@@ -134,8 +134,8 @@ SLOW_IMAGE = """
 case "$*" in *-q*) exit 1 ;; *build/images/*) ;; *) exit 0 ;; esac
 mount -t tmpfs slow "{folder}"
 setsid sh -c 'trap "" TERM INT; while :; do sleep 1; done' &
->"{folder}.begun"
 {end}
+>"{folder}.begun"
 while :; do sleep 1; done
 """
 

@@ -86,10 +86,10 @@ def begin(lab, pc: QemuPC, digest: str) -> tuple[int, int]:
     """A night until the image is whole on the PC: bytes sent to it before it was a host, and after."""
     before = sent_to(pc)
     lab.cli("night", "start", "--for", "2h", "--no-wait")
-    lab.wait_pcs("host", 300)
+    lab.wait_pcs("host", 600)
     booted = sent_to(pc)
     try:
-        until(lambda: held(pc, digest), 120, "the image on the PC")
+        until(lambda: held(pc, digest), 300, "the image on the PC")
     except TimeoutError as late:
         raise TimeoutError(f"{late}\n{row(pc)}\n{pc.console_text()[-2000:]}") from late
     return booted - before, sent_to(pc) - booted
@@ -97,7 +97,7 @@ def begin(lab, pc: QemuPC, digest: str) -> tuple[int, int]:
 
 def end(lab, pc: QemuPC) -> None:
     lab.cli("night", "end", "--no-wait")
-    lab.wait_pcs("desktop", 300)
+    lab.wait_pcs("desktop", 600)
     until(lambda: lab.show("night", "list")[-1]["state"] == "done", 60, "the night's end")
     pc.power_off()
 

@@ -183,6 +183,12 @@ def until(condition, timeout: float, what: str):
     return value
 
 
+def is_bound(port: int) -> bool:
+    """Does somebody in this network namespace hear this UDP port?"""
+    with open("/proc/net/udp", encoding="ascii") as table:
+        return any(line.split()[1].endswith(f":{port:04X}") for line in list(table)[1:])
+
+
 def need_nightclassd() -> None:
     if not (BUILD / "nightclassd").exists():
         pytest.skip(f"{BUILD}/nightclassd is not built")

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from tests.program.conftest import BUILD, until
+from tests.program.conftest import BUILD, is_bound, until
 from tests.program.host import Host
 from tests.program.test_preload import make_image, whole
 
@@ -52,10 +52,11 @@ def senders(controller) -> list[int]:
 
 def started(controller) -> list[int]:
     """The same, once there is one: a goal may name the cast while its process is still between fork and exec."""
-    return until(lambda: senders(controller), 10, "a sender")
+    return until(lambda: senders(controller), 60, "a sender")
 
 
 def receive(controller, digest: str, folder) -> dict:
+    until(lambda: is_bound(PORT), 60, "the sender's port")  # a receiver gives up soon where nobody casts
     done = subprocess.run([str(word) for word in (CAST, "receive", "--alone", "--dir", folder, "--server", "127.0.0.1", "--port", PORT,
                                                   "--name", "pc1", digest)], capture_output=True, text=True, timeout=60)
     return json.loads(done.stdout.splitlines()[-1])

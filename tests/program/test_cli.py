@@ -301,7 +301,7 @@ def test_an_exception_of_an_earlier_night_is_not_the_end(cli, api):
 
 
 def test_waiting_begins_at_the_newest_event(cli, api):
-    cli("night", "start", "--for", "8h", "--timeout", "1s", expect=TIMED_OUT)
+    cli("night", "start", "--for", "8h", "--timeout", "5s", expect=TIMED_OUT)
     asked = [int(re.search(r"after=(\d+)", path)[1]) for _, path, _ in api.requests if "/events?" in path]
     assert asked[1:] and min(asked[1:]) == len(api.data["events"]), asked
 

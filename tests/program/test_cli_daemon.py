@@ -197,7 +197,7 @@ def states(lab):
 def dark_lab(tmp_path):
     """A lab in its night: pc1 and pc2 are hosts, pc3 never woke; the CLI that started it waited for that."""
     conftest.need_nightclassd()
-    lab, hosts = Lab(tmp_path, options="wake_timeout = 5s\nhost_boot_timeout = 30s"), []
+    lab, hosts = Lab(tmp_path, options="wake_timeout = 20s\nhost_boot_timeout = 60s"), []
     try:
         lab.host_image()
         for n in (1, 2, 3):

@@ -47,13 +47,13 @@ def test_list_and_long_poll(controller):
     assert first[0]["kind"] == "token.added"
     began = time.monotonic()
     assert controller.ok("GET", f"/events?after={len(first)}&wait=1").items == []
-    assert 0.8 < time.monotonic() - began < 5
+    assert 0.8 < time.monotonic() - began < 30
     got = []
     thread = threading.Thread(target=lambda: got.extend(controller.ok("GET", f"/events?after={len(first)}&wait=30",
                                                                       timeout=40).items))
     thread.start()
     controller.add_pc(1)
-    thread.join(10)
+    thread.join(40)
     assert [e["kind"] for e in got] == ["pc.added"]
 
 

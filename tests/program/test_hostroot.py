@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.program.conftest import BUILD, until
+from tests.program.conftest import BUILD, is_bound, until
 from tests.program.host import Host
 from tests.program.test_storm import admitted, places
 
@@ -41,6 +41,7 @@ def root_file(controller):
 
 def receive(script: str, name: str, folder) -> subprocess.CompletedProcess:
     server, manifest = WORDS.search(script).groups()
+    until(lambda: is_bound(PORT), 60, "the sender's port")  # a receiver gives up soon where nobody casts
     return subprocess.run([ROOT, server, manifest, name, folder], capture_output=True, text=True, timeout=60, check=False)
 
 

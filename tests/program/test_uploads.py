@@ -138,11 +138,11 @@ def test_one_is_hashed_at_a_time(controller):
         thread.start()
     until(lambda: all((incoming / f"{n}.part").exists() or n in answers for n in names), 60, "all to be there")
     controller.ok("GET", "/health", token=None)  # the loop has let go of what it wrote
-    seen = 0
+    seen = 0  # all of them may be over by now
     while any(thread.is_alive() for thread in threads):
         seen = max(seen, parts_open())
         threads[-1].join(0.01)
-    assert seen == 1, f"{seen} at once"
+    assert seen <= 1, f"{seen} at once"
     assert [answers[name].json.get("field") for name in names] == ["sha256"] * 3, "and each had its answer"
 
 

@@ -197,7 +197,7 @@ def test_disconnected_is_said_and_mended(page):
     again.data["pcs"][9]["state"] = "waking"
     again.start()
     try:
-        page.wait("document.querySelector('#link').dataset.link === 'live'")
+        page.wait("document.querySelector('#link').dataset.link === 'live'", seconds=60)
         page.wait("document.querySelectorAll('.seat')[9].dataset.state === 'waking'")
     finally:
         again.stop()

@@ -117,9 +117,13 @@ class DhcpClient:
             answers = self._collect(self.socket, min(left, 1) if first else wait, first)
         return answers
 
-    def offers(self, arch=None, ipxe=False, wait: float = 1.0) -> list[Answer]:
-        """Every answer of every server to one DISCOVER."""
-        return self._ask(self._message(DISCOVER, arch, ipxe), wait, False)
+    def offers(self, arch=None, ipxe=False, wait: float = 1.0, servers=()) -> list[Answer]:
+        """Every answer of every server to one DISCOVER: until all of `servers` have answered, and of `wait` seconds more."""
+        self.socket.sendto(self._message(DISCOVER, arch, ipxe), ("255.255.255.255", 67))
+        end, answers = time.monotonic() + 20, []
+        while not set(servers) <= {answer.server for answer in answers} and time.monotonic() < end:
+            answers += self._collect(self.socket, 1, True)
+        return answers + self._collect(self.socket, wait, False)
 
     def discover(self, arch=None, ipxe=False, wait: float = 5.0) -> Answer | None:
         """The first offer."""

@@ -257,7 +257,7 @@ def test_a_read_goes_before_the_bulk_and_costs_no_second_copy(large, tmp_path):
 
         def slow(where, body):
             if where.startswith("/chunks/"):
-                time.sleep(0.02)
+                time.sleep(0.1)
                 if len(server.chunks()) > 10:
                     seen.set()
             return body

@@ -121,6 +121,7 @@ def lab(tmp_path, image):
 
         sender = start("castsrv", "send", "--store", store, "--group", GROUP, "--port", PORT, "--interface", SERVER,
                        "--rate", int(rate * 1e6), *send_options, image[1])
+        sender.wait_line(lambda line: "receivers" in line)  # it hears: a receiver gives up soon where nobody casts
 
         def receive(name, *options):
             return start(name, "receive", "--dir", tmp_path / name, "--server", SERVER, "--port", PORT, "--name", name, *options,
@@ -148,7 +149,7 @@ def has_some(line: dict) -> bool:
 def test_lossy_late_killed_and_resumed(lab, image, tmp_path):
     """1 % of all frames is lost; one PC is killed and started again, one comes in the middle: all are right, the sender
     names each of them, and ends when nobody is left."""
-    segment, sender, receive = lab(["pc-1", "pc-2", "pc-3", "pc-4"], "--until-done")
+    segment, sender, receive = lab(["pc-1", "pc-2", "pc-3", "pc-4"], "--until-done", rate=10)
     segment.loss(10)
     steady = {name: receive(name, "--alone") for name in ("pc-1", "pc-2")}
     victim = receive("pc-3", "--alone")
@@ -170,8 +171,9 @@ def test_lossy_late_killed_and_resumed(lab, image, tmp_path):
 
 def test_slow_port_goes_to_its_peers(lab, image, tmp_path):
     """A port of a sixth of the rate does not hold up the others; its PC is named, and gets the image from them."""
-    segment, sender, receive = lab(["pc-1", "pc-2", "pc-3", "pc-4"])
-    segment.rate("pc-4", MBIT / 6)
+    rate = MBIT / 2
+    segment, sender, receive = lab(["pc-1", "pc-2", "pc-3", "pc-4"], rate=rate)
+    segment.rate("pc-4", rate / 6)
     slow = receive("pc-4")
     # Who is done serves on, as a host does: here by a program of its own.
     others = {name: receive(name, "--alone", "--serve-port", 8081) for name in ("pc-1", "pc-2", "pc-3")}
@@ -265,7 +267,7 @@ while True:
 
 def test_forged_frames_cost_time_only(lab, image, tmp_path):
     """A stranger who hears all and may write any address cannot put one wrong byte on a disk."""
-    _, sender, receive = lab(["pc-1", "pc-2", "mallory"])
+    _, sender, receive = lab(["pc-1", "pc-2", "mallory"], rate=20)
     code = FORGER.format(root=str(ROOT), own="10.44.0.4")
     forger = subprocess.Popen(["ip", "netns", "exec", "mallory", "/usr/bin/python3", "-c", code], stdout=subprocess.PIPE)
     try:
@@ -276,6 +278,7 @@ def test_forged_frames_cost_time_only(lab, image, tmp_path):
         assert forger.poll() is None, "the stranger gave up: this test tests nothing"
         assert sum(program.lines()[-1]["wrong"] for program in programs.values()) > 0, "no forged frame was tried"
         assert sender.process.poll() is None
+        sender.wait_line(lambda line: line.get("name") == "pc-1" and line.get("event") == "done")
         lanes = [line["event"] for line in sender.lines() if line.get("name") == "pc-1" and "event" in line]
         assert lanes == ["multicast", "done"], "nobody says goodbye for another"
     finally:

@@ -30,8 +30,12 @@ def segment(tmp_path):
                 "    def translate_path(self, path):\n"
                 "        name = path.rsplit('/', 1)[1]\n"
                 "        return super().translate_path(f'/chunks/{name[:2]}/{name}' if '/chunks/' in path else path)\n"
-                f"h.ThreadingHTTPServer(('{cast.SERVER}',8080),functools.partial(Asked,directory={str(store)!r})).serve_forever()")
-        made.append(subprocess.Popen(["ip", "netns", "exec", "castsrv", "/usr/bin/python3", "-c", code], stderr=subprocess.DEVNULL))
+                f"server = h.ThreadingHTTPServer(('{cast.SERVER}',8080),functools.partial(Asked,directory={str(store)!r}))\n"
+                "print('ready', flush=True)\n"
+                "server.serve_forever()")
+        made.append(subprocess.Popen(["ip", "netns", "exec", "castsrv", "/usr/bin/python3", "-c", code], stdout=subprocess.PIPE,
+                                     stderr=subprocess.DEVNULL))
+        assert made[-1].stdout.readline() == b"ready\n"
         return made[-2], start
 
     yield make
@@ -43,6 +47,7 @@ def segment(tmp_path):
         else:
             one.kill()
             one.wait()
+            one.stdout.close()
 
 
 def port_bytes() -> int:

@@ -43,6 +43,7 @@ def cast(store: dict, name: str, log: pathlib.Path):
             [CAST, "send", "--store", store["dir"], "--group", "239.255.79.1", "--port", str(PORT), "--interface", "10.79.0.1",
              "--rate", "100000000", store[name]], stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL) as sender:
         try:
+            until(lambda: "receivers" in log.read_text(), 60, "the sender's first words")
             yield
         finally:
             sender.kill()
@@ -58,9 +59,9 @@ def test_a_cast_brings_an_image(boot, controller, store, tmp_path):
     with cast(store, "small", tmp_path / "cast.log"):
         controller.want(1, images=[{"name": "small", "revision": 1, "digest": digest}], cast=f"10.79.0.1:{PORT}")
         controller.wait_report(lambda r: (i := images(r).get(digest)) and i["have"] == i["total"] > 16 << 20, 120, "the image")
+    assert host.hostd.wait_for("fetch image .*: done", 20)
     assert (host.dir / "images" / digest / "complete").exists()
     assert controller.chunks_asked < 10, "by the cast, or what of it was lost"
-    assert host.hostd.wait_for("fetch image .*: done", 20)
 
 
 @pytest.mark.skipif(not shutil.which("nbdkit"), reason="nbdkit is not installed")

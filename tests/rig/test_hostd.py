@@ -251,11 +251,11 @@ def test_restart_keeps_identity_and_lease(boot, controller):
     controller.wait_report(lambda r: r["generation"] == 1, 60, "a report")
     host.hostd.kill(signal.SIGKILL)
     controller.stop()
-    host.clock.forward(999)
+    host.clock.forward(900)
     host.hostd.start()
     host.hostd.wait_for("goes on after a restart", 30)
     assert not host.rebooted.exists()
-    host.clock.forward(2)
+    host.clock.forward(102)
     host.wait_reboot(60)
     assert controller.enrolled == 1
 

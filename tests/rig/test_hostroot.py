@@ -25,16 +25,23 @@ def sent(port: str) -> int:
                                      check=True).stdout)[0]["stats64"]["rx"]["bytes"]
 
 
-def start(name: str, folder: pathlib.Path, digest: str, server: str = f"{SERVER}:{PORT}") -> subprocess.Popen:
-    return subprocess.Popen(["ip", "netns", "exec", name, str(ROOT), server, digest, name, str(folder / name)],
-                            stdout=subprocess.PIPE, text=True)
+def start(name: str, folder: pathlib.Path, digest: str, server: str = f"{SERVER}:{PORT}", held: bool = False) -> subprocess.Popen:
+    """`held`: it says "ready" and begins when its input ends."""
+    wait = ["sh", "-c", 'echo ready; read -r word; exec "$@"', "sh"] if held else []
+    return subprocess.Popen(["ip", "netns", "exec", name, *wait, str(ROOT), server, digest, name, str(folder / name)],
+                            stdin=subprocess.PIPE if held else subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
 
 
 @needs_root
 def test_eight_pcs_cost_the_server_about_one_copy(lab, image, tmp_path):
     lab(PCS)
     before = sent("castsrv")
-    programs = {name: start(name, tmp_path, image[1]) for name in PCS}
+    programs = {name: start(name, tmp_path, image[1], held=True) for name in PCS}
+    for program in programs.values():
+        assert program.stdout.readline() == "ready\n"
+    for program in programs.values():  # all at once
+        program.stdin.close()
+        program.stdin = None
     for name, program in programs.items():
         said = program.communicate(timeout=PATIENCE)[0]
         assert program.returncode == 0, (name, said)
@@ -66,7 +73,7 @@ class OldClock(QemuPC):
 @pytest.mark.skipif(not (IMAGES / "host" / "host.squashfs").exists(), reason="no host image: make images")
 def test_pcs_boot_by_the_cast_and_a_deaf_one_by_http(tmp_path):
     with School(tmp_path / "logs") as school:
-        north = school.lab("north")
+        north = school.lab("north", settings={"cast_rate": 30})  # an emulated PC hears no more when others compute
         hears, deaf = OldClock(north, "hears", memory_mib=1024), QemuPC(north, "deaf", memory_mib=1024)
         north.ns.run("nft", "-f", "-", input=f"table netdev deaf {{ chain out {{ type filter hook egress device {deaf.tap} "
                                              "priority 0; ip daddr 239.0.0.0/8 drop; }; }")

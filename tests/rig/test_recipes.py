@@ -86,10 +86,15 @@ def test_desktop_comes_up_and_takes_keys(tmp_path):
         assert width >= 1024 and height >= 700
         vm.press("ctrl", "alt", "t")
         vm.wait(lambda: share(vm.screenshot(), b"\xff\xff\xff") > 0.2, 60, "a terminal on the screen")
-        for key in "touch", "spc", "typed", "ret":
-            vm.press(key) if key in ("spc", "ret") else [vm.press(letter) for letter in key]
         vm.wait_ready()
-        vm.wait(lambda: b"typed" in vm.ssh("ls -l /home/student").stdout, 60, "a file made by typing")
+
+        def typed():
+            """A keyboard holds five keys for a machine that has no time: what is lost is typed again."""
+            for key in "ret", "touch", "spc", "typed", "ret":
+                vm.press(key) if key in ("spc", "ret") else [vm.press(letter) for letter in key]
+            return b"typed" in vm.ssh("ls -l /home/student").stdout
+
+        vm.wait(typed, 60, "a file made by typing")
         # The screen is the student's, and X has no more rights than he.
         users = dict(reversed(line.split()) for line in vm.ssh("ps -e -o user=,comm=").stdout.decode().splitlines())
         assert users["Xorg"] == users["jwm"] == users["xterm"] == "student", users

@@ -23,7 +23,8 @@ head -c 3000000 /dev/urandom >/srv/x.raw; truncate -s 8M /srv/x.raw
 timeout 90 nightclass -o json image import x /srv/x.raw 2>&1 >/dev/null | say import
 nightclass -o json image list 2>&1 | say images
 nightclass pc add pc1 --mac 52:54:00:00:00:01 --address 10.71.0.11 2>&1 | say pc
-timeout 5 nightclass night start --for 2h 2>&1 | say night
+timeout 60 nightclass night start --for 2h --no-wait 2>&1 | say night
+timeout 60 nightclass -o json night list 2>&1 | say nights
 ps -C nightclassd,nightclass-netd -o comm=,user= | say processes
 journalctl --no-pager -o cat -u 'nightclass-reader@*' | say reader
 timeout 60 systemctl stop nightclassd nightclass-netd 2>&1 | say stop
@@ -75,7 +76,7 @@ def test_the_units_start_and_work(container):
     assert told["active"].split() == ["active"] * len(UNITS), journal
     assert [one["name"] for one in json.loads(told["images"])["items"]] == ["x"], told["import"] + journal
     assert "Deactivated successfully" in told["reader"] and "Failed" not in told["reader"], "the jail was not used"
-    assert "night 1: running" in told["night"], told["night"] + journal
+    assert [one["id"] for one in json.loads(told["nights"])["items"]] == [1], told["night"] + journal
     users = {line.split()[0]: line.split()[1:] for line in told["processes"].splitlines()}
     assert users["nightclassd"][0].startswith("nightcl") and users["nightclass-netd"][0] == "root"
     assert not told["failed"].strip(), told["failed"] + journal

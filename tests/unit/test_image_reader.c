@@ -172,7 +172,7 @@ static void talk_without_end_is_ended(void **state)
 	static const struct reader_reply reply = {.magic = READER_MAGIC, .kind = READER_PROGRESS};
 	int ends[2], files[READER_FILES] = {-1, -1, -1}, told = 0;
 	struct liar liar = {.replies = &reply, .on_and_on = true};
-	struct reader reader = {.limit_ms = 500};
+	struct reader reader = {.limit_ms = 3000};
 	struct reader_result result;
 	auto_error struct error *err = NULL;
 	pthread_t thread;

@@ -187,7 +187,7 @@ static void a_reader_of_root_is_somebody_else(void **state)
 	if (pid == 0)
 		_exit(seal_enter(&roots, NULL, NULL) < 0 ? 99 : waits(ends[0]));
 	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	for (int i = 0; i < 1000 && !strstr(text, "Seccomp:\t2"); i++) {
+	for (int i = 0; i < 30000 && !strstr(text, "Seccomp:\t2"); i++) {
 		auto_close int fd = open(path, O_RDONLY);
 		ssize_t n = read(fd, text, sizeof(text) - 1);
 

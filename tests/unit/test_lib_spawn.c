@@ -98,7 +98,7 @@ static void test_timeout_takes_the_group(void **state)
 {
 	/* the grandchild ignores SIGTERM and keeps the pipe open */
 	const char *script = "(trap '' TERM; exec sleep 97) & echo $!; wait";
-	struct spawn spawn = {.argv = ARGV("sh", "-c", script), .timeout_ms = 200};
+	struct spawn spawn = {.argv = ARGV("sh", "-c", script), .timeout_ms = 3000};
 	auto_error struct error *err = NULL;
 	struct spawn_result result;
 	int64_t start = clock_real_ms();
@@ -108,7 +108,7 @@ static void test_timeout_takes_the_group(void **state)
 	assert_int_equal(spawn_run(&spawn, &result, NULL), 0);
 	assert_true(result.timed_out);
 	assert_int_equal(result.status, 128 + SIGTERM);
-	assert_true(clock_real_ms() - start < 10000);
+	assert_true(clock_real_ms() - start < 60000);
 	grandchild = atoi(result.out);
 	assert_true(grandchild > 0);
 	spawn_result_done(&result);
@@ -128,7 +128,7 @@ static void test_timeout_takes_the_group(void **state)
 static void test_deaf_child(void **state)
 {
 	struct spawn spawn = {.argv = ARGV("sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"),
-		.timeout_ms = 100};
+		.timeout_ms = 3000};
 	struct spawn_result result;
 
 	(void)state;
@@ -140,14 +140,14 @@ static void test_deaf_child(void **state)
 
 static void test_background_does_not_hold(void **state)
 {
-	struct spawn spawn = {.argv = ARGV("sh", "-c", "sleep 5 & echo done"), .timeout_ms = 60000};
+	struct spawn spawn = {.argv = ARGV("sh", "-c", "sleep 60 & echo done"), .timeout_ms = 60000};
 	int64_t start = clock_real_ms();
 	struct spawn_result result;
 
 	(void)state;
 	assert_int_equal(spawn_run(&spawn, &result, NULL), 0);
 	assert_string_equal(result.out, "done\n");
-	assert_true(clock_real_ms() - start < 4000);
+	assert_true(clock_real_ms() - start < 40000);
 	spawn_result_done(&result);
 }
 
