@@ -500,6 +500,7 @@ static int node_receive(
 		.n_sources = n_sources,
 		.server = server,
 		.port_bits = strtoull(argv[6], NULL, 10),
+		.patience_ms = 30000, /* all begin at once, on a machine that may be busy */
 		.note = print_note};
 	auto_error struct error *err = NULL;
 	struct chain_result result;
