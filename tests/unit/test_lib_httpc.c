@@ -298,7 +298,7 @@ static void test_endless_refusal(void **state)
 		bool stream = i % 2;
 		struct sink sink = {.stop = 0};
 		struct httpc_request request = {.method = "GET",
-			.timeout_ms = 20000,
+			.timeout_ms = 6000,
 			.max_body = SIZE_MAX,
 			.on_body = stream ? take : NULL,
 			.arg = &sink};
