@@ -49,7 +49,7 @@ static inline bool chunk_is_wrong(int code)
 	return code == -EBADMSG || code == -E2BIG;
 }
 
-/* Should who has the bytes at hand store the chunk anew? Also when the disk cannot give them. */
+/* The same, or a disk that cannot give the bytes: who has them at hand stores the chunk anew. */
 static inline bool chunk_is_damage(int code)
 {
 	return chunk_is_wrong(code) || code == -EIO;

@@ -96,7 +96,7 @@ static int verify_part(struct reader *reader, const struct manifest_part *part,
 		if (check->cancel && atomic_load(check->cancel))
 			return error_make(err, -ECANCELED, "the check was called off");
 		r = read_chunk(reader, &chunk->digest, len, &why);
-		if (r < 0 && r != -ENOENT && r != -EIO && !chunk_is_wrong(r))
+		if (r < 0 && r != -ENOENT && !chunk_is_damage(r))
 			return error_make(err, r, "the check cannot go on: %s", error_text(why, r));
 		if (r < 0)
 			note(check, kind, i, &chunk->digest, r, why);

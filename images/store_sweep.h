@@ -24,9 +24,9 @@ int sweep_names(const char *dir, struct strings *ret_names, struct error **err);
 void sweep_temps(const char *dir);
 
 /* Manifests that are not in `live` (sorted); chunks that no manifest in the store names (or, with
- * `live`, none of these); traces not in `live` and all of quarantine/, but
- * for good chunks that are missing at their place, which go back there. `swept` (may be NULL) is
- * added to. When a manifest cannot be read no chunk is removed. `dry`: only counts. */
+ * `live`, none of these); traces not in `live` and all of quarantine/, but for good chunks that are
+ * missing at their place, which go back there. `swept` (may be NULL) is added to. When a manifest
+ * cannot be read no chunk is removed. `dry`: only counts. */
 int sweep_manifests(const char *dir, const struct digests *live, bool dry,
 	struct chunkstore_swept *swept, struct error **err);
 int sweep_chunks(const char *dir, const struct digests *live, bool dry,

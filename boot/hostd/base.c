@@ -3,10 +3,10 @@
  *
  * A server is a child of ours and ends with us, however we end: what is left by a hostd that died
  * is a mark, and by it the next one knows that VMs wait there. (Not the socket: it is missing from
- * when a server is started until it listens.) They do wait: what meets the
- * gap halts the VM (domxml.c), which is set going again whenever it is listed (vm_libvirt.c), and a
- * guest sees a slow disk, not a broken one. So a server that dies is simply started again, with
- * growing pauses when it dies at once.
+ * when a server is started until it listens.) They do wait: what meets the gap halts the VM
+ * (domxml.c), which is set going again whenever it is listed (vm_libvirt.c), and a guest sees a slow
+ * disk, not a broken one. So a server that dies is simply started again, with growing pauses when it
+ * dies at once.
  *
  * A server stays for as long as its image is held, also when the image has become whole: running
  * VMs keep the road they began with, and it costs a few MiB. New VMs use the file.

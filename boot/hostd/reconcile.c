@@ -11,8 +11,8 @@
  * until the goal changes its instance;
  *   - an image is dropped only when neither the goal nor a VM that is still here needs it; on a
  *     scratch partition only when its room is needed or many are kept, and never while the host
- *     leaves; in memory
- *     not while a wanted one, perhaps another revision of it, may copy from it and there is room;
+ *     leaves; in memory not while a wanted one, perhaps another revision of it, may copy from it
+ *     and there is room;
  *   - in memory, the next image is fetched when it is known how large those on their way are;
  *   - few images are fetched at a time, those of VMs first: each takes a worker for as long as it
  *     comes, and polls, reports and VMs need workers, too.

@@ -13,8 +13,8 @@
  *
  * What it says of receivers comes, in the end, from the segment, where anybody may speak in the name
  * of a PC: names are looked up among this lab's PCs before they become an event, and of each PC and
- * image there is one a minute, so that no flood fills log and store. How far each PC is comes with its own
- * report over TLS, as for any other way.
+ * image there is one a minute, so that no flood fills log and store. How far each PC is comes with its
+ * own report over TLS, as for any other way.
  */
 #include "controller/drive/cast.h"
 

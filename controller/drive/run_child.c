@@ -4,10 +4,10 @@
  * The loop thread must never wait: standard input is fed as the pipe takes it (first script and hostfile, then the
  * program from its file), output is appended to a file as it comes, up to a limit; what is beyond is dropped with
  * one line that says so, because a program that prints in a circle must not fill the lab server's disk; nor is the
- * reserve of that disk touched (lib/space). The end is
- * told when the child is reaped and both pipes are empty, so that the last line is never lost. When this daemon is
- * killed the kernel ends the session: after a restart its run is failed, and must not go on unseen. ssh's options are
- * all on its command line: no configuration of this machine counts, no host key is ever taken on trust. */
+ * reserve of that disk touched (lib/space). The end is told when the child is reaped and both pipes are empty, so that
+ * the last line is never lost. When this daemon is killed the kernel ends the session: after a restart its run is
+ * failed, and must not go on unseen. ssh's options are all on its command line: no configuration of this machine
+ * counts, no host key is ever taken on trust. */
 #include "controller/drive/run_child.h"
 
 #include <fcntl.h>
