@@ -101,7 +101,7 @@ static void welcome(struct cursor *c, struct cast_welcome *w)
 static void drop(struct cursor *c, struct cast_drop *d)
 {
 	WHOLE(c, d->nonce);
-	NUMBER(c, d->reason, CAST_DEAF);
+	NUMBER(c, d->reason, CAST_DAMAGED);
 	NUMBER(c, d->n_peers, CAST_PEERS);
 	for (unsigned i = 0; i < d->n_peers && !c->bad; i++) {
 		address(c, &d->peers[i].address);

@@ -67,7 +67,7 @@ struct cast_welcome {
 	uint32_t plan_length; /* of the plan unpacked */
 };
 
-enum cast_reason { CAST_SLOW = 1, CAST_UNKNOWN, CAST_FULL, CAST_DEAF };
+enum cast_reason { CAST_SLOW = 1, CAST_UNKNOWN, CAST_FULL, CAST_DEAF, CAST_DAMAGED };
 
 struct cast_peer {
 	struct ip4 address;

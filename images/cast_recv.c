@@ -60,6 +60,7 @@ struct running {
 	unsigned page;		 /* of the needs, next to be told */
 	struct cast_frame later; /* a report that waits for its moment */
 	bool has_later, joined, rejoined, group_ever, ended;
+	bool no_more;	   /* the sender cannot read what still lacks; what came is seen through */
 	unsigned refusals; /* by the sender's machine, since it last spoke */
 	unsigned seed;	   /* of the times that reports wait */
 	int result;
@@ -255,6 +256,9 @@ static void drop_take(struct running *run, const struct cast_drop *drop, struct 
 		return;
 	case CAST_FULL:
 		end(run, -EAGAIN, err, "the cast has no room for more PCs");
+		return;
+	case CAST_DAMAGED:
+		run->no_more = true;
 		return;
 	default:
 		end(run, -EAGAIN, err,
@@ -465,6 +469,8 @@ static void look_at_state(struct running *run, bool refused, struct error **err)
 		end(run, -EHOSTUNREACH, err, "nobody casts there");
 	else if (receiver->planned && receiver->n_needed == 0 && !recv_blocks_busy(receiver))
 		end(run, 0, err, NULL);
+	else if (run->no_more && !recv_blocks_busy(receiver))
+		end(run, -EIO, err, "the lab server cannot read the rest of the image");
 }
 
 /* Waits for something to happen; a while of nothing but sleep when packets are streaming in. */

@@ -147,7 +147,7 @@ static struct send_block *begin_block(struct sender *sender, choose_fn *choose)
 		struct send_image *image = &sender->images[(sender->turn + i) % sender->n_images];
 		struct send_block chosen = {0};
 
-		if (image->failed || !choose(sender, image, &chosen))
+		if (!choose(sender, image, &chosen))
 			continue;
 		block = free_block(sender);
 		if (!block)
@@ -158,24 +158,6 @@ static struct send_block *begin_block(struct sender *sender, choose_fn *choose)
 		return block;
 	}
 	return NULL;
-}
-
-/* An image that cannot be read any more: its receivers are told to look elsewhere. */
-static void image_failed(struct sender *sender, struct send_image *image)
-{
-	image->failed = true;
-	for (size_t i = 0; i < sender->n_members; i++) {
-		struct send_member *member = &sender->members[i];
-
-		if (member->image != image || member->lane != LANE_MULTICAST)
-			continue;
-		send_member_lane(sender, member, LANE_LEFT,
-			"a part of its image is lost or damaged in the store");
-		send_drop(sender, member, CAST_UNKNOWN);
-	}
-	for (unsigned b = 0; b < SEND_BLOCKS; b++)
-		if (sender->blocks[b].open && sender->blocks[b].image == image)
-			send_block_close(sender, &sender->blocks[b]);
 }
 
 static struct send_block *unsent(struct sender *sender, bool urgent)
@@ -219,13 +201,12 @@ static struct send_block *choose_block(struct sender *sender)
 	return block;
 }
 
-static int sources(
+static unsigned sources(
 	struct sender *sender, struct send_block *block, unsigned max, const uint8_t **ret_frames)
 {
-	int n = send_block_sources(sender, block, max, ret_frames);
+	unsigned n = send_block_sources(sender, block, max, ret_frames);
 
-	if (n > 0)
-		sender->owed += block->urgent ? n : -n;
+	sender->owed += block->urgent ? (int)n : -(int)n;
 	if (sender->owed < 0)
 		sender->owed = 0;
 	return n;
@@ -234,28 +215,20 @@ static int sources(
 /* Frames to send now; 0: none. */
 static unsigned next_frames(struct sender *sender, unsigned max, const uint8_t **ret_frames)
 {
-	struct send_block *block;
-	int n;
+	struct send_block *block = lacking(sender);
 
-	block = lacking(sender);
 	if (block)
-		return (unsigned)send_block_parities(sender, block, max, ret_frames);
+		return send_block_parities(sender, block, max, ret_frames);
 	block = choose_block(sender);
 	for (unsigned b = 0; b < SEND_BLOCKS && !block; b++) {
 		if (!send_block_relent(sender, &sender->blocks[b]))
 			continue;
 		block = lacking(sender);
 		if (block)
-			return (unsigned)send_block_parities(sender, block, max, ret_frames);
+			return send_block_parities(sender, block, max, ret_frames);
 		block = begin_block(sender, send_image_bulk);
 	}
-	if (!block)
-		return 0;
-	n = sources(sender, block, max, ret_frames);
-	if (n >= 0)
-		return (unsigned)n;
-	image_failed(sender, block->image);
-	return 0;
+	return block ? sources(sender, block, max, ret_frames) : 0;
 }
 
 /* ---- frames in ---- */
@@ -402,6 +375,8 @@ static int64_t tick(struct sender *sender, int64_t *next_report_ms)
 	}
 	if (sender->now_ms >= sender->rate_ms + CAST_RATE_STEP_MS) {
 		sender->rate_ms = sender->now_ms;
+		for (size_t i = 0; i < sender->n_images; i++)
+			send_image_tick(sender, &sender->images[i]);
 		send_members_tick(sender);
 	}
 	if (sender->now_ms >= *next_report_ms) {

@@ -133,7 +133,7 @@ static int chunk_check(struct sender *sender, struct send_image *image, uint32_t
 	return chunk_unpack(sender->coder, packed, packed_len, digest, plain, len, NULL);
 }
 
-static int chunk_load(struct sender *sender, struct send_block *block)
+static void chunk_load(struct sender *sender, struct send_block *block)
 {
 	static uint8_t packed[CHUNK_PACKED_MAX];
 	uint32_t at = block->layout.at[block->chunk];
@@ -144,16 +144,17 @@ static int chunk_load(struct sender *sender, struct send_block *block)
 
 	if (r == 0)
 		r = chunk_check(sender, block->image, at, packed, entry->len);
-	if (r < 0)
-		return r;
+	if (r < 0) {
+		send_image_bad(sender, block->image, at);
+		memset(packed, 0, entry->len);
+	}
 	content_put(block, block->loaded, packed, entry->len);
 	block->loaded += entry->len;
 	block->chunk++;
-	return 0;
 }
 
 /* The content up to `end`, and behind the last byte zeros. */
-static int load_until(struct sender *sender, struct send_block *block, uint32_t end)
+static void load_until(struct sender *sender, struct send_block *block, uint32_t end)
 {
 	static const uint8_t zeros[CAST_PAYLOAD];
 	uint32_t bytes = block->layout.bytes;
@@ -161,8 +162,6 @@ static int load_until(struct sender *sender, struct send_block *block, uint32_t 
 	if (end > bytes)
 		end = bytes;
 	while (block->loaded < end) {
-		int r;
-
 		if (block->what.of_plan) {
 			content_put(block, 0,
 				(const uint8_t *)block->image->plan_bytes +
@@ -171,28 +170,22 @@ static int load_until(struct sender *sender, struct send_block *block, uint32_t 
 			block->loaded = bytes;
 			break;
 		}
-		r = chunk_load(sender, block);
-		if (r < 0)
-			return r;
+		chunk_load(sender, block);
 	}
 	if (end == bytes && bytes % CAST_PAYLOAD)
 		content_put(block, bytes, zeros, CAST_PAYLOAD - bytes % CAST_PAYLOAD);
-	return 0;
 }
 
-int send_block_sources(
+unsigned send_block_sources(
 	struct sender *sender, struct send_block *block, unsigned max, const uint8_t **ret_frames)
 {
 	unsigned n = block->layout.sources - block->next;
-	int r;
 
 	if (n > max)
 		n = max;
 	if (n == 0)
 		return 0;
-	r = load_until(sender, block, (block->next + n) * CAST_PAYLOAD);
-	if (r < 0)
-		return r;
+	load_until(sender, block, (block->next + n) * CAST_PAYLOAD);
 	*ret_frames = block->frames + (size_t)block->next * CAST_FRAME_MAX;
 	block->next = (uint16_t)(block->next + n);
 	block->repaired = true;
@@ -201,7 +194,7 @@ int send_block_sources(
 		block->quarter++;
 		send_block_frame(sender, block, CAST_SILENT);
 	}
-	return (int)n;
+	return n;
 }
 
 /* ---- repair ---- */
@@ -232,7 +225,7 @@ static void parity_make(
 	fec_encode(sources, n, number, CAST_PAYLOAD, frame + CAST_HEADER);
 }
 
-int send_block_parities(
+unsigned send_block_parities(
 	struct sender *sender, struct send_block *block, unsigned max, const uint8_t **ret_frames)
 {
 	unsigned n = 0, groups = block->layout.groups;
@@ -254,7 +247,7 @@ int send_block_parities(
 	*ret_frames = sender->burst;
 	if (n > 0)
 		block->repaired = true;
-	return (int)n;
+	return n;
 }
 
 /* ---- rounds ---- */
@@ -447,7 +440,7 @@ static bool send_ahead(struct sender *sender, struct send_block *block)
 	n = n > REPAIR_LEAST ? REPAIR_LEAST : n;
 	block->ahead = true;
 	for (size_t i = 0; i < sender->n_images && n > 0; i++)
-		if (!sender->images[i].failed && send_image_left(sender, &sender->images[i]))
+		if (send_image_left(sender, &sender->images[i]))
 			return false;
 	for (unsigned g = 0; g < block->layout.groups && n > 0; g++)
 		block->target[g] = (uint8_t)n;

@@ -21,21 +21,21 @@ enum {
 	URGENT_BYTES = 2 << 20,
 	LEAST_BYTES = 1 << 20, /* of a block of the bulk */
 	LAST_BLOCKS = 4,       /* a block is at most such a part of what is left */
+	BAD_MOST = 16,	       /* chunks that cannot be read: none of the image will be */
+	BAD_MS = 60000,	       /* until they are tried again */
 	GATHER_MS = 4,	       /* who comes brings others: the plan waits for those */
 	PLAN_VAIN_MAX =
 		6, /* each time nobody new came, the next sending of the plan waits twice as long */
 };
 
+/* One that is not there has its place all the same, and what is sent in it is no use to anybody. */
 static int stored_len(const struct sha256 *digest, uint32_t *ret_len, void *arg)
 {
 	auto_free char *path = chunkstore_chunk_path(arg, digest);
 	struct stat st;
+	bool there = stat(path, &st) == 0 && st.st_size > 0 && st.st_size <= CHUNK_PACKED_MAX;
 
-	if (stat(path, &st) < 0)
-		return -errno;
-	if (st.st_size <= 0 || st.st_size > CHUNK_PACKED_MAX)
-		return -EBADMSG;
-	*ret_len = (uint32_t)st.st_size;
+	*ret_len = there ? (uint32_t)st.st_size : 1;
 	return 0;
 }
 
@@ -78,6 +78,7 @@ int send_image_open(struct send_image *image, const char *store, const char *dig
 	image->wanted = xcalloc(image->words, sizeof(uint64_t));
 	image->needed = xcalloc(image->words, sizeof(uint64_t));
 	image->read = xcalloc(image->words, sizeof(uint64_t));
+	image->bad = xcalloc(image->words, sizeof(uint64_t));
 	image->index = chunk_index_new(&image->manifest);
 	image->plan_cursor = image->plan_len;
 	return 0;
@@ -93,6 +94,7 @@ void send_image_close(struct send_image *image)
 	free(image->wanted);
 	free(image->needed);
 	free(image->read);
+	free(image->bad);
 	chunk_index_free(image->index);
 }
 
@@ -211,7 +213,7 @@ static void gather(const struct sender *sender, struct send_image *image)
 			image->needed[w] |= member->need[w];
 	}
 	for (uint32_t w = 0; w < image->words; w++)
-		image->needed[w] &= ~image->busy[w];
+		image->needed[w] &= ~image->busy[w] & ~image->bad[w];
 }
 
 static uint64_t bytes_needed(const struct send_image *image)
@@ -247,4 +249,22 @@ bool send_image_left(const struct sender *sender, struct send_image *image)
 		if (image->needed[w])
 			return true;
 	return false;
+}
+
+void send_image_bad(const struct sender *sender, struct send_image *image, uint32_t at)
+{
+	if (bit64(image->bad, at))
+		return;
+	bit64_set(image->bad, at, true);
+	image->bad_ms = sender->now_ms;
+	if (++image->n_bad >= BAD_MOST)
+		memset(image->bad, 0xff, image->words * sizeof(uint64_t));
+}
+
+void send_image_tick(const struct sender *sender, struct send_image *image)
+{
+	if (image->n_bad == 0 || sender->now_ms - image->bad_ms < BAD_MS)
+		return;
+	memset(image->bad, 0, image->words * sizeof(uint64_t));
+	image->n_bad = 0;
 }

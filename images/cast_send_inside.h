@@ -29,7 +29,6 @@ struct send_image {
 	char *digest;
 	struct sha256 name;
 	uint8_t number;
-	bool failed; /* the store lost a part of it */
 	struct manifest manifest;
 	struct cast_plan plan;
 	struct chunk_index *index;
@@ -41,6 +40,9 @@ struct send_image {
 	uint32_t n_wanted;
 	uint64_t *needed; /* scratch: by any member, and not busy */
 	uint64_t *read;	  /* was in a block before */
+	uint64_t *bad;	  /* cannot be read: what is sent in its place is no use to anybody */
+	uint32_t n_bad;
+	int64_t bad_ms; /* when that was last found of one */
 	uint32_t cursor;
 	uint32_t plan_cursor;	       /* next byte of the plan to send; plan_len: all sent */
 	int64_t plan_sent_ms, came_ms; /* the first who came since */
@@ -159,16 +161,20 @@ bool send_image_plan(struct sender *sender, struct send_image *image, struct sen
 bool send_image_bulk(struct sender *sender, struct send_image *image, struct send_block *block);
 /* Does anybody need something of it that is not on its way? */
 bool send_image_left(const struct sender *sender, struct send_image *image);
+/* Chunk `at` of the plan cannot be read: for a while nothing but this is known of it. */
+void send_image_bad(const struct sender *sender, struct send_image *image, uint32_t at);
+/* Bad chunks may be better by now: they are tried again. */
+void send_image_tick(const struct sender *sender, struct send_image *image);
 
 /* ---- cast_send_block.c ---- */
 /* Opens the block for what.ranges: marks its chunks busy. */
 void send_block_open(struct sender *sender, struct send_image *image, struct send_block *block);
 void send_block_close(struct sender *sender, struct send_block *block);
 /* Frames of the block to be sent now, at most `max`; 0: none. They lie end to end at *ret_frames.
- * A negative value: the store cannot be read. */
-int send_block_sources(
+ * In place of a chunk that the store lost or damaged go zeros, which fail their check. */
+unsigned send_block_sources(
 	struct sender *sender, struct send_block *block, unsigned max, const uint8_t **ret_frames);
-int send_block_parities(
+unsigned send_block_parities(
 	struct sender *sender, struct send_block *block, unsigned max, const uint8_t **ret_frames);
 /* Helps those who lack much more than the others, for there is nothing else to do. True: there are
  * parities to send now, or the block was closed and its chunks go out again. */

@@ -26,7 +26,7 @@ const char *const cast_lane_names[] = {"multicast", "done", "peers", "lost", "le
 
 bool send_member_active(const struct send_member *member)
 {
-	return member->lane == LANE_MULTICAST && !member->image->failed;
+	return member->lane == LANE_MULTICAST;
 }
 
 void send_member_lane(
@@ -59,7 +59,7 @@ static struct send_image *image_of(struct sender *sender, const struct sha256 *n
 {
 	for (size_t i = 0; i < sender->n_images; i++)
 		if (memcmp(sender->images[i].name.b, name->b, SHA256_LEN) == 0)
-			return sender->images[i].failed ? NULL : &sender->images[i];
+			return &sender->images[i];
 	return NULL;
 }
 
@@ -273,7 +273,8 @@ static void want_take(
 			continue;
 		member->n_need += !bit64(member->need, at);
 		bit64_set(member->need, at, true);
-		if (bit64(image->wanted, at) || is_urgent(sender, image, at))
+		if (bit64(image->wanted, at) || bit64(image->bad, at) ||
+			is_urgent(sender, image, at))
 			continue;
 		bit64_set(image->wanted, at, true);
 		image->n_wanted++;
@@ -289,10 +290,6 @@ static void member_speaks(
 	}
 	if (member->lane == LANE_PEERS) { /* it has not heard so yet */
 		send_drop(sender, member, member->dropped_for);
-		return;
-	}
-	if (member->image->failed) {
-		send_drop(sender, member, CAST_UNKNOWN);
 		return;
 	}
 	if (member->lane != LANE_MULTICAST && frame->kind == CAST_STATUS)
@@ -367,6 +364,23 @@ static void windows_restart(struct sender *sender)
 	}
 }
 
+/* All that it still needs cannot be read here; a peer may have it. */
+static void member_leave(struct sender *sender, struct send_member *member)
+{
+	const struct send_image *image = member->image;
+	auto_free char *reason = NULL;
+
+	if (!send_member_active(member) || !member->has_plan || member->n_need == 0)
+		return;
+	for (uint32_t w = 0; w < image->words; w++)
+		if (member->need[w] & ~image->bad[w])
+			return;
+	reason = xasprintf("the store cannot read %u chunk%s that it needs; it asks its peers",
+		member->n_need, member->n_need == 1 ? "" : "s");
+	send_member_lane(sender, member, LANE_PEERS, reason);
+	send_drop(sender, member, CAST_DAMAGED);
+}
+
 static void member_judge(struct sender *sender, struct send_member *member, double *all, size_t n)
 {
 	auto_free char *reason = NULL;
@@ -396,6 +410,8 @@ void send_members_tick(struct sender *sender)
 		if (member->lane == LANE_MULTICAST &&
 			sender->now_ms - member->heard_ms > SILENCE_MS)
 			send_member_lane(sender, member, LANE_LOST, "no word from it any more");
+		if (member->image->n_bad > 0)
+			member_leave(sender, member);
 		fresh[i] = send_member_active(member) && loss_measure(member);
 		n_fresh += fresh[i];
 	}
