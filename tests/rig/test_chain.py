@@ -136,10 +136,10 @@ def test_a_chain_fills_all_from_one_stream(lab, image, tmp_path):
 
 
 def killed_in_the_middle(chain, i: int) -> bool:
-    """False: it was too late, this program had no time to look."""
-    victim = chain.disk(i)
+    """While the next one has a part from it. False: it was too late, this program had no time to look."""
+    victim, following = chain.disk(i), chain.disk(i + 1)
     for _ in range(2000):
-        if victim.exists() and victim.stat().st_blocks * 512 > 6 << 20:
+        if all(disk.exists() and disk.stat().st_blocks * 512 > 6 << 20 for disk in (victim, following)):
             break
         threading.Event().wait(0.005)
     chain.nodes[i].child.send_signal(signal.SIGKILL)
