@@ -51,6 +51,8 @@ class Bench:
             say(f"making the image {kind}")
             if kind == "noise":
                 made = images.noise(WORK, self.settings.size)
+            elif kind == "large":
+                made = images.noise(WORK, self.settings.size * 2)
             elif kind == "small":
                 made = images.noise(WORK, max(1 << 20, self.settings.size // 8))
             elif kind == "disk":

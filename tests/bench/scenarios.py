@@ -21,6 +21,8 @@ def table(settings: Settings) -> list[Scenario]:
         Scenario("loss-1", most, ("ours", "udpcast", "udpcast-fec", "uftp"), loss=10, others=2,
                  what="each loses one frame in 100"),
         Scenario("slow-port", most, ("ours", "udpcast", "uftp"), slow=1, runs=3, what="one port at a quarter of the rate"),
+        Scenario("slow-port-large", least, ("ours",), slow=1, runs=3, image="large",
+                 what="the same with twice the image: the switch's two seconds weigh half"),
         Scenario("join", most, ("ours", "bittorrent"), join=(0.6, 0.3), runs=3,
                  what="two join, at 30 and at 60 % of the time"),
         Scenario("kill", most, ("ours", "udpcast"), kill=kill, runs=3,
