@@ -2,10 +2,10 @@
 /* The PC's screen at night: who uses it, and until when.
  *
  * A person who finds the room at night must see at once that the PC is not broken, that its disk is
- * not touched and when it is a desktop again. The screen is written as a whole whenever something
- * changed, and opened anew each time: a keyboard-video switch or a missing card must not matter.
- * Opened non-blocking, because a terminal that is stopped (Ctrl-S) must not stop the host. No
- * secret is ever shown.
+ * not touched (or which partition of it) and when it is a desktop again. The screen is written as a
+ * whole whenever something changed, and opened anew each time: a keyboard-video switch or a missing
+ * card must not matter. Opened non-blocking, because a terminal that is stopped (Ctrl-S) must not
+ * stop the host. No secret is ever shown.
  */
 #include "boot/hostd/console.h"
 
@@ -31,10 +31,12 @@ char *console_text(const struct console_view *v)
 			"run).\n",
 			v->pc, v->goal->until ? v->goal->until : "it is called back",
 			v->vms_running, v->goal->vms.n);
+	if (!v->leaving && v->scratch)
+		buf_addf(&b, "Of its own disk only the partition %s is touched.", v->scratch);
+	else if (!v->leaving)
+		buf_adds(&b, "Its own disk is not touched.");
 	if (!v->leaving)
-		buf_adds(&b,
-			"Its own disk is not touched. Switching it off does no harm: it starts "
-			"as a desktop by day.\n");
+		buf_adds(&b, " Switching it off does no harm: it starts as a desktop by day.\n");
 	if (v->problem)
 		buf_addf(&b, "Trouble: %s\n", v->problem);
 	return buf_take(&b);

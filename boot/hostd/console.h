@@ -12,6 +12,7 @@ struct console_view {
 	bool leaving;
 	unsigned vms_running;
 	const char *problem; /* NULL: none */
+	const char *scratch; /* label of the partition that the lab lends, NULL: none */
 };
 
 /* The text, at most four lines without control characters; caller frees. Pure. */

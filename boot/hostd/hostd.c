@@ -138,7 +138,7 @@ static void tell(struct hostd *h)
 	vec_each (struct vm_track, track, &h->seen.vms)
 		running += track->domain;
 	const struct console_view screen = {
-		h->identity.pc, goal_of(h), leaving(h), running, problem(h)};
+		h->identity.pc, goal_of(h), leaving(h), running, problem(h), h->options->scratch};
 	auto_free char *text = console_text(&screen);
 	if (!h->shown || strcmp(text, h->shown) != 0) {
 		console_show(h->options->console, text);
