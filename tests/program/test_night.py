@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The night as the controller drives it, in virtual time: a host that is spoken for by the test, a desktop that is a
 listening socket, and no netd at all (nothing of the night may hang on it)."""
+import os
 import socket
 import sqlite3
 import subprocess
@@ -136,6 +137,16 @@ def ready_cluster(lab, name: str) -> None:
     goal = until(lambda: (goal := host.goal().json).get("vms") and goal, 20, "a VM in the goal")
     host.report(generation=goal["generation"], vms=[{"id": goal["vms"][0]["id"], "state": "ready", "ready_ms": 1}])
     until(lambda: lab.ok("GET", f"/clusters/{name}").json["state"] == "ready", 20, "the cluster")
+
+
+def test_a_program_that_is_run_stays(lab):
+    """What was uploaded is dropped when nobody used it for a week, not a week after it came."""
+    ready_cluster(lab, "alice")
+    program = upload(lab, b"#!/bin/sh\n")
+    path = lab.state / "incoming" / program
+    os.utime(path, (time.time() - 8 * 86400,) * 2)
+    lab.ok("POST", "/runs", {"cluster": "alice", "program": program, "name": "a.sh", "args": [], "ranks": 1})
+    assert time.time() - path.stat().st_mtime < 3600
 
 
 @pytest.fixture
