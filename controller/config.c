@@ -7,6 +7,7 @@
  * read. */
 #include "controller/config.h"
 
+#include "controller/plan/join.h"
 #include "images/chain.h"
 #include "images/serve.h"
 #include "lib/address.h"
@@ -181,10 +182,30 @@ const struct conf_key config_keys[] = {
 };
 const size_t config_n_keys = ARRAY_LEN(config_keys);
 
+/* What the helper and the planners would refuse later: netconf/netd_conf.c, plan/join.c. */
+static int check_networks(const struct config *config, struct error **err)
+{
+	const struct prefix4 lan = config->lan_address;
+	if (lan.address.host == prefix4_network(lan).address.host || lan.len > 30 || lan.len < 8)
+		return error_field(err, -EINVAL, "lan_address",
+			"\"lan_address\" must be the lab server's address like 10.71.0.1/24, not a "
+			"network");
+	if (config->cluster_net.len > JOIN_SUBNET_LEN)
+		return error_field(err, -EINVAL, "cluster_net",
+			"\"cluster_net\" must be /%d or larger: a lab's VMs have a /%d of it",
+			JOIN_SUBNET_LEN, JOIN_SUBNET_LEN);
+	return 0;
+}
+
 int config_load(const char *path, struct config *ret_config, struct error **err)
 {
 	struct config config = {0};
 	int r = conf_load(path, config_keys, config_n_keys, &config, err);
+	if (r >= 0) {
+		r = check_networks(&config, err);
+		if (r < 0)
+			r = error_wrap(err, r, "%s", path);
+	}
 	if (r < 0) {
 		config_done(&config);
 		return r;

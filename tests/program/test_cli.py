@@ -520,6 +520,12 @@ def test_config_check(cli, tmp_path):
         bad.write_text(good.read_text() + f"desktop_probe = tcp:{port}\n")
         said = cli("config", "check", bad, expect=FAILED if why else 0).err
         assert not why or why in said and "desktop_probe" in said
+    for key, value, fits in (("lan_address", "10.71.0.0/24", False), ("lan_address", "10.71.0.1/32", False),
+                             ("cluster_net", "10.80.0.0/25", False), ("cluster_net", "10.80.0.0/24", True)):
+        bad.write_text(f"[lab]\nname = north\n{key} = {value}\n" + "lan_address = 10.71.0.1/24\n" * (key != "lan_address"))
+        assert fits or f'"{key}"' in cli("config", "check", bad, expect=FAILED).err
+        assert not fits or "ok" in cli("config", "check", bad).out
+    assert "lab1" in cli("config", "check", ROOT / "debian/nightclass.conf").out
 
 
 def test_manual_is_the_programs_own(cli):
