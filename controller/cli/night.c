@@ -70,6 +70,8 @@ static int show_night(struct cli *cli, const json_t *night, struct error **err)
 		{"Begins", "begins", SHOW_TIME},
 		{"Hand-back", "ends", SHOW_TIME},
 		{"", "ends", SHOW_AGE},
+		{"Done", "report.done", SHOW_TIME},
+		{"Desktops back", "report.back", SHOW_TEXT},
 	};
 	static const struct show_column pcs_columns[] = {
 		{"PC", "name", SHOW_TEXT},
@@ -80,17 +82,41 @@ static int show_night(struct cli *cli, const json_t *night, struct error **err)
 		{"desktop seen", "desktop_at", SHOW_TIME},
 		{"reason", "reason", SHOW_TEXT},
 	};
+	static const struct show_column missing_columns[] = {
+		{"PC", "pc", SHOW_TEXT},
+		{"reason", "reason", SHOW_TEXT},
+	};
 	auto_json json_t *pcs = NULL;
 	int e = cli->output == CLI_TABLE ? night_pcs(cli, night, &pcs, err) : 0;
 	show_one(cli, night, "id", rows, ARRAY_LEN(rows));
 	show_part(cli, "PCs", pcs, pcs_columns, ARRAY_LEN(pcs_columns));
+	show_part(cli, "Not back in the morning", show_member(night, "report.exceptions"),
+		missing_columns, ARRAY_LEN(missing_columns));
 	return e;
+}
+
+/* The newest night that is over; NULL: there is none, or it cannot be asked for. Caller frees. */
+static json_t *last_night(struct cli *cli)
+{
+	auto_json json_t *nights = NULL;
+	json_t *night;
+	size_t i;
+	if (client_get(cli->client, "/nights", 0, &nights, NULL) < 0)
+		return NULL;
+	json_array_foreach (json_object_get(nights, "items"), i, night)
+		if (strcmp(show_text(night, "state"), "done") == 0)
+			return json_incref(night);
+	return NULL;
 }
 
 int night_show(struct cli *cli, struct error **err)
 {
 	auto_json json_t *night = NULL;
 	int e = get_night(cli, cli->n_args ? cli->args[0] : "current", &night, err);
+	if (e == -ENOENT && !cli->n_args && (night = last_night(cli))) {
+		error_free(TAKE_PTR(*err));
+		e = 0;
+	}
 	return e < 0 ? e : show_night(cli, night, err);
 }
 

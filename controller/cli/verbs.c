@@ -134,8 +134,8 @@ const struct cli_verb cli_verbs[] = {
 	{"join", "delete", "ID", 1, 1, 0, join_delete, "withdraws a join", NULL},
 
 	{"night", "list", "", 0, 0, 0, night_list, "lists the nights", NULL},
-	{"night", "show", "[ID]", 0, 1, 0, night_show, "shows a night (default: the current one)",
-		NULL},
+	{"night", "show", "[ID]", 0, 1, 0, night_show,
+		"shows a night and its report (default: the current one, or the last)", NULL},
 	{"night", "start", "[HOSTLIST]", 0, 1, CLI_WAITS, night_start,
 		"lends PCs (default: all) to computing until the hand-back time",
 		OPTIONS({0, "until", "TIME", false,

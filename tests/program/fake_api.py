@@ -170,7 +170,7 @@ class FakeApi:
     def find(self, collection, name):
         key = {"joins": "id", "nights": "id", "runs": "id"}.get(collection, "name")
         for item in self.data[collection]:
-            if str(item[key]) == name or (collection == "nights" and name == "current"):
+            if str(item[key]) == name or (collection == "nights" and name == "current" and item["state"] != "done"):
                 return item
         raise Problem(404, "There is no %s in %s." % (name, collection))
 

@@ -279,6 +279,21 @@ def test_night(cli, api):
     assert "9 desktop, 1 exception" in done.err and "did not ask" in done.out
 
 
+def test_report_of_the_last_night(cli, api):
+    report = {"ends": "2026-11-21T06:30:00Z", "done": "2026-11-21T06:41:00Z", "back": 9, "pcs": {},
+              "exceptions": [{"pc": "pc7", "reason": "no desktop within 10 min"}]}
+    assert "Not back" not in cli("night", "show").out
+    api.data["nights"][0].update(state="done", report=report)
+    api.data["nights"].append({**api.data["nights"][0], "id": 7, "report": {**report, "exceptions": []}})
+    shown = cli("night", "show").out
+    assert re.search(r"Not back in the morning\nPC +REASON\npc7 +no desktop within 10 min\n$", shown), shown
+    assert re.search(r"^Desktops back +9$", shown, re.M) and shown == cli("night", "show", 1).out
+    assert "Not back" not in cli("night", "show", 7).out
+    assert json.loads(cli("night", "show", "-o", "json").out)["report"] == report
+    api.data["nights"] = []
+    assert "nights" in cli("night", "show", expect=NOT_FOUND).err
+
+
 def nights_pcs(api, of_this):
     """PC 7 is an exception, of this night or of an earlier one; the others are hosts."""
     for one in api.data["pcs"]:
