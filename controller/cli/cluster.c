@@ -10,7 +10,7 @@
 #include "controller/cli/verbs.h"
 #include "lib/str.h"
 
-enum { VMS_MAX = 4096 };
+enum { VMS_MAX = 512 }; /* the controller's own, model/request.c */
 
 static const struct show_column cluster_columns[] = {
 	{"name", "name", SHOW_TEXT},

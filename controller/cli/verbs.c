@@ -116,7 +116,7 @@ const struct cli_verb cli_verbs[] = {
 	{"cluster", "list", "", 0, 0, 0, cluster_list, "lists the clusters", NULL},
 	{"cluster", "show", "NAME", 1, 1, 0, cluster_show, "shows a cluster and its VMs", NULL},
 	{"cluster", "create", "NAME", 1, 1, CLI_WAITS, cluster_create, "deploys a cluster of VMs",
-		OPTIONS({'n', "vms", "N", true, "number of VMs"},
+		OPTIONS({'n', "vms", "N", true, "number of VMs, at most 512"},
 			{0, "image", "NAME", false, "image of the VMs (default: mpi)"},
 			{0, "revision", "N", false, "of the image (default: the published one)"},
 			{0, "owner", "NAME", false, "whose cluster it is (default: the token's)"},

@@ -235,6 +235,11 @@ def test_cluster_create_waits_until_ready(cli, api):
     assert "bob-003" in done.out
 
 
+def test_cluster_larger_than_any(cli, api):
+    assert "1 to 512" in cli("cluster", "create", "bob", "-n", 513, expect=USAGE).err
+    assert not api.requests
+
+
 def test_cluster_partly_ready(cli, api):
     api.cluster_ends = "partly"
     cli("cluster", "create", "bob", "-n", 3, expect=PARTLY)
