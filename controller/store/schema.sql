@@ -156,7 +156,7 @@ CREATE TABLE run (              -- a program run over a cluster
 CREATE TABLE event (            -- the log people read; gapless
     seq         INTEGER PRIMARY KEY AUTOINCREMENT,
     at          INTEGER NOT NULL,
-    kind        TEXT NOT NULL,             -- "pc.state", "join.committed", "enrol.refused", ...
+    kind        TEXT NOT NULL,             -- "pc.state", "join.state", "enrol.refused", ...
     subject     TEXT NOT NULL,             -- "pc/pc1", "cluster/alice", "lab/north"
     text        TEXT NOT NULL,             -- one sentence
     data        TEXT                       -- JSON object or NULL
