@@ -563,6 +563,16 @@ def test_manual_names_every_key(cli):
         assert f"*{key}*" in page, f"{key} is not in nightclass.conf(5)"
 
 
+def test_manual_names_every_event():
+    page = (ROOT / "docs/man/nightclass.1.scd").read_text().partition("# EVENTS")[2].partition("# EXIT")[0]
+    source = "".join(path.read_text() for path in (ROOT / "controller").rglob("*.c") if path.parent.name != "cli")
+    nouns = "auth boot cluster enrol host image import join lab night pc run token vm".replace(" ", "|")
+    written = set(re.findall(rf'"((?:{nouns})\.[a-z]+)"', source)) - {"host.squashfs"}
+    called = re.findall(r'(?:store_event|api_alarm)\([^;]*?,\s*"([a-z]+\.[a-z]+)",', source)
+    assert set(called) <= written, "a noun is missing in this test"
+    assert written == set(re.findall(r"^\|.. ?\*([a-z.]+)\*$", page, re.M))
+
+
 @pytest.mark.skipif(not shutil.which("scdoc"), reason="scdoc is not installed")
 def test_manual_pages_are_good_scdoc():
     pages = sorted((ROOT / "docs/man").glob("*.scd"))
