@@ -64,6 +64,9 @@ def test_pages_settings_and_completion(installed):
     there = dest / prefix[1:]
     pages = {f"man{path.suffixes[-2][1:]}/{path.stem}" for path in (ROOT / "docs/man").glob("*.scd")}
     assert files(there / "share/man") == pages and len(pages) >= 8
+    assert {f"man8/{program}.8" for program in files(there / "sbin")} <= pages
+    named = re.findall(r"man:([\w.-]+)\((\d)\)", "".join(unit.read_text() for unit in (dest / "lib/systemd/system").iterdir()))
+    assert {f"man{section}/{name}.{section}" for name, section in named} <= pages and len(named) >= 4
     assert "ping_group_range" in (there / "lib/sysctl.d/60-nightclass.conf").read_text()
     assert "complete" in (there / "share/bash-completion/completions/nightclass").read_text()
     for name in ("nightclass-base.so", "nightclass-root"):
