@@ -77,9 +77,11 @@ enum proto_vm_state report_vm_state(const struct proto_vm *vm, const struct host
 		*ret_reason = track->late_ms ? track->reason : NULL;
 		return track->ready_ms ? VM_READY : VM_RUNNING;
 	}
+	/* "failed" makes a partly cluster, and a partly one is not waited for: not while tries are
+	 * left. */
 	if (track->failures > 0) {
 		*ret_reason = track->reason;
-		return VM_FAILED;
+		return track->failures >= VM_TRIES ? VM_FAILED : VM_STARTING;
 	}
 	return waiting(vm, seen, buffer, ret_reason);
 }
