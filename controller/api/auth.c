@@ -15,7 +15,7 @@
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
 #include "controller/api/exchange.h"
-#include "controller/drive/drive.h"
+#include "controller/drive/pcs.h"
 #include "controller/pki.h"
 #include "controller/store/enrolment.h"
 #include "controller/store/pc.h"
@@ -135,12 +135,16 @@ static bool certificate_ok(struct exchange *exchange, char ret_key_id[SHA256_TEX
 
 int session_hold(struct controller *controller, const char *pc, const char *why, struct error **err)
 {
+	struct pc row = {0};
 	int r = store_begin(controller->store, err);
 	if (r < 0)
 		return r;
 	r = store_enrolment_hold(controller->store, pc, why, err);
 	if (r >= 0)
-		r = store_pc_set_state(controller->store, pc, PC_EXCEPTION, 0, why, err);
+		r = store_pc_get(controller->store, pc, &row, err);
+	if (r >= 0)
+		r = pc_move(controller, &row, PC_EXCEPTION, 0, why, err);
+	pc_done(&row);
 	if (r < 0) {
 		store_rollback(controller->store);
 		return r;

@@ -135,6 +135,7 @@ def held(night, *hosts):
     assert state(night, 1)["state"] == "exception"
     alarm = kinds(night, "enrol.held")
     assert alarm and "pc1" in alarm[0]
+    assert night.ok("GET", "/nights").items[0]["report"]["pcs"]["pc1"]["failures"], "the morning's report tells it"
     for host in hosts:
         assert host.goal().status == 403 and host.report().status == 403
     assert "nightclass.url" not in Host(night, 1).fetch_script(), "a new boot is no way around it"

@@ -125,7 +125,7 @@ def test_nights_do_not_overlap_and_end_once(lab):
     assert again.status == 200 and again.json["ends"] == first["ends"]
 
 
-def ready_cluster(lab, name: str) -> None:
+def ready_cluster(lab, name: str) -> Host:
     """A night with a host, and on it a cluster of one VM that is ready as far as the host says."""
     (lab.folder / "disk.raw").write_bytes(bytes(1 << 20))
     job = lab.ok("POST", "/images", {"name": "mpi", "path": str(lab.folder / "disk.raw")}).json
@@ -137,6 +137,26 @@ def ready_cluster(lab, name: str) -> None:
     goal = until(lambda: (goal := host.goal().json).get("vms") and goal, 20, "a VM in the goal")
     host.report(generation=goal["generation"], vms=[{"id": goal["vms"][0]["id"], "state": "ready", "ready_ms": 1}])
     until(lambda: lab.ok("GET", f"/clusters/{name}").json["state"] == "ready", 20, "the cluster")
+    return host
+
+
+def wait_cluster(lab, name: str, *states: str) -> dict:
+    return until(lambda: (row := lab.ok("GET", f"/clusters/{name}").json)["state"] in states and row, 20, f"{name} {states}")
+
+
+def test_vms_of_a_held_pc_are_failed(lab):
+    """Two claim to be pc1: nobody knows what its VM does. After the release it is ready when the new host says so."""
+    ready_cluster(lab, "alice")
+    assert Host(lab, 1).ask_token().status == 403
+    row = wait_cluster(lab, "alice", "partly")
+    assert row["vms"][0]["state"] == "failed" and "host pc1" in row["reason"], row
+    lab.ok("PATCH", "/pcs/pc1", {"release": True})
+    wait_state(lab, "waking")
+    host = Host(lab, 1).boot()
+    assert lab.ok("GET", "/clusters/alice").json["vms"][0]["state"] == "failed"
+    goal = host.goal().json
+    host.report(generation=goal["generation"], vms=[{"id": "alice-001", "state": "ready", "ready_ms": 1}])
+    wait_cluster(lab, "alice", "ready")
 
 
 def test_a_program_that_is_run_stays(lab):
