@@ -34,7 +34,7 @@ static int joins_get(const struct api_request *request, struct api_answer *ret_a
 static int join_get(const struct api_request *request, struct api_answer *ret_answer, struct error **err)
 {
 	struct join join = {0};
-	int r = store_join_get(request->controller->store, request->params[0], &join, err);
+	int r = join_get_shared(request->controller, request->params[0], &join, err);
 	if (r < 0)
 		return r;
 	ret_answer->status = 200;
@@ -133,7 +133,7 @@ static int join_delete(const struct api_request *request, struct api_answer *ret
 {
 	struct controller *controller = request->controller;
 	struct join join = {0};
-	int r = store_join_get(controller->store, request->params[0], &join, err);
+	int r = join_get_shared(controller, request->params[0], &join, err);
 	if (r < 0)
 		return r;
 	auto_free char *reason = xasprintf("ended by %s", request->who.name);

@@ -85,12 +85,15 @@ static int add_night_and_join(struct controller *controller, json_t *document, s
 {
 	struct night night = {0};
 	struct joins joins = {0};
+	json_t *last = NULL;
 	bool dark = store_night_current(controller->store, &night, NULL) == 0;
 	json_object_set_new(document, "night", dark ? present_night(&night) : json_null());
 	night_done(&night);
 	int r = store_join_list(controller->store, true, &joins, err);
-	json_object_set_new(document, "join",
-		joins.n ? present_join(controller, &joins.at[joins.n - 1], false) : json_null());
+	for (size_t i = joins.n; !last && i-- > 0;)
+		if (join_is_shared(&joins.at[i]))
+			last = present_join(controller, &joins.at[i], false);
+	json_object_set_new(document, "join", last ? last : json_null());
 	joins_done(&joins);
 	return r;
 }

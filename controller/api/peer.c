@@ -158,7 +158,7 @@ static int join_delete(const struct api_request *request, struct api_answer *ret
 {
 	struct controller *controller = request->controller;
 	struct join join = {0};
-	int r = store_join_get(controller->store, request->params[0], &join, err);
+	int r = join_get_shared(controller, request->params[0], &join, err);
 	if (r < 0)
 		return r;
 	r = join_withdraw(controller, &join, "ended by its coordinator", err);

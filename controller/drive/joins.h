@@ -12,6 +12,8 @@ enum { PROBE_BYTES = 256 << 10 /* of GET /boot/probe: more than any first window
 struct join_member *join_member_of(const struct join *join, const char *lab);
 /* A join among several labs (not the net of one lab alone). */
 bool join_is_shared(const struct join *join);
+/* The shared join with the id; -ENOENT, for the net of one lab alone too. */
+int join_get_shared(struct controller *controller, const char *id, struct join *ret_join, struct error **err);
 /* The newest committed join this lab is a member of, or that with the id; -ENOENT. */
 int join_live(struct controller *controller, const char *id, struct join *ret_join, struct error **err);
 /* The net of this lab alone for the night, planned when there is none; kept with `keep`. In a transaction. */

@@ -36,6 +36,18 @@ bool join_is_shared(const struct join *join)
 	return join->members.n > 1;
 }
 
+int join_get_shared(struct controller *controller, const char *id, struct join *ret_join, struct error **err)
+{
+	struct join join = {0};
+	int r = store_join_get(controller->store, id, &join, err);
+	if (r >= 0 && !join_is_shared(&join)) {
+		join_done(&join);
+		return error_make(err, -ENOENT, "%s is this lab's own net, not a join", id);
+	}
+	*ret_join = join;
+	return r;
+}
+
 static char *netd_name(const struct join *join)
 {
 	return join_is_shared(join) ? xasprintf("join-%s", join->id) : xstrdup("lab");

@@ -169,6 +169,17 @@ def test_a_program_that_is_run_stays(lab):
     assert time.time() - path.stat().st_mtime < 3600
 
 
+def test_the_labs_own_net_is_no_join(lab):
+    ready_cluster(lab, "alice")
+    own = f"/joins/lab-{night_of(lab)['id']}"
+    assert lab.ok("GET", "/lab").json["join"] is None and not lab.ok("GET", "/joins").items
+    peer = lab.make_token("south", "peer")
+    assert lab("GET", own).status == 404 and lab("DELETE", own).status == 404
+    assert lab("DELETE", f"/peers{own}", token=peer).status == 404
+    with sqlite3.connect(f"file:{lab.state}/nightclass.db?mode=ro", uri=True) as db:
+        assert db.execute("SELECT state FROM net_join").fetchall() == [("proposed",)], "withdrawn is for its end"
+
+
 @pytest.fixture
 def small_runs(lab, tmp_path):
     """The folder of the runs on a disk of 4 MiB; of run 1, 31 days old, and run 2, 29 days old, the output is there."""
