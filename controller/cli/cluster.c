@@ -2,8 +2,9 @@
 /* cluster and join: what the controller builds step by step, so creating waits and tells the steps.
  *
  * "ready" is success, "partly" (some VMs failed and are named) is exit code 3, "failed" is an error
- * with the controller's reason. The plan of --dry-run is printed in the same form as a real
- * cluster.
+ * with the controller's reason. A closing cluster that only lost PCs still hold ends the wait with
+ * exit code 3 too: nothing goes on before a person does something. The plan of --dry-run is printed
+ * in the same form as a real cluster.
  */
 #include "controller/cli/progress.h"
 #include "controller/cli/show.h"
@@ -157,6 +158,29 @@ int cluster_create(struct cli *cli, struct error **err)
 	return e < 0 ? e : show_cluster(cli, cluster);
 }
 
+/* Do only VMs hold it whose PCs wait for a person? Their reasons name the command. */
+static bool is_kept(const json_t *vms)
+{
+	size_t i;
+	json_t *vm;
+	json_array_foreach ((json_t *)vms, i, vm)
+		if (strcmp(show_text(vm, "state"), "failed") != 0 ||
+			!strstr(show_text(vm, "reason"), "`nightclass pc release "))
+			return false;
+	return json_array_size(vms) > 0;
+}
+
+static void tell_kept(struct progress *p, const json_t *vms)
+{
+	size_t i;
+	json_t *vm;
+	progress_end(p);
+	json_array_foreach ((json_t *)vms, i, vm) {
+		auto_free char *reason = show_value(json_object_get(vm, "reason"), SHOW_TEXT);
+		fprintf(stderr, "VM %s: %s\n", show_text(vm, "id"), reason);
+	}
+}
+
 static int look_closed(
 	struct cli *cli, void *arg, struct progress *p, bool *ret_done, struct error **err)
 {
@@ -170,8 +194,14 @@ static int look_closed(
 		return 0;
 	if (e < 0)
 		return error_make(err, e, "%s", error_text(trouble, e));
-	auto_free char *vms = show_value(json_object_get(cluster, "vms"), SHOW_STATES);
+	const json_t *left = json_object_get(cluster, "vms");
+	auto_free char *vms = show_value(left, SHOW_STATES);
 	progress_say(p, "%s: %s (%s)", (const char *)arg, state, vms);
+	if (!*ret_done && is_kept(left)) {
+		tell_kept(p, left);
+		cli->exit = CLI_PARTLY;
+		*ret_done = true;
+	}
 	return 0;
 }
 

@@ -126,7 +126,7 @@ const struct cli_verb cli_verbs[] = {
 			{0, "join", "ID", false, "spread over the labs of this join (default: the one this lab is in)"},
 			{0, "dry-run", NULL, false, "show the plan, change nothing"})},
 	{"cluster", "delete", "NAME", 1, 1, CLI_WAITS, cluster_delete,
-		"ends a cluster and gives back all it held", NULL},
+		"ends a cluster, gives all back; exits 3 where a lost PC keeps some", NULL},
 
 	{"join", "list", "", 0, 0, 0, join_list, "lists the joins of labs", NULL},
 	{"join", "show", "ID", 1, 1, 0, join_show, "shows a join: members, probes, commands", NULL},

@@ -4,8 +4,9 @@
  * Its state is a function of what was seen of its VMs, worked out anew each time; so a VM that was given up and
  * speaks again makes a ready cluster of a partly one. Closing takes the VMs out of the goals, waits until each is seen
  * to be gone (or its PC is no host any more), and then deletes their rows: addresses return to the pool, and with
- * contexts and keys the secrets of the night are gone. Another lab's cluster, of which we run a part, goes the same
- * way but for its end: its row is deleted. */
+ * contexts and keys the secrets of the night are gone. A VM on a lost PC may run on, so its address stays taken: a
+ * person's release of the PC or the night's end gives it back, and the VM's reason says so. Another lab's cluster, of
+ * which we run a part, goes the same way but for its end: its row is deleted. */
 #include "controller/drive/clusters.h"
 
 #include "controller/drive/parts.h"
@@ -106,6 +107,22 @@ static bool gone(struct drive *drive, const struct vm *vm, bool night_over)
 	return !hosts || told;
 }
 
+/* A PC that is lost or held cannot be told to end its VM, so the address is not free. Says what frees it. */
+static int keep_address(struct drive *drive, const struct vm *vm, struct error **err)
+{
+	struct store *store = drive->controller->store;
+	struct pc pc = {0};
+	int r = store_pc_get(store, vm->pc, &pc, err);
+	if (r >= 0 && pc.state == PC_EXCEPTION) {
+		auto_free char *reason = xasprintf("PC %s of lab %s: %s. Its address is kept until the hand-back, or "
+						   "`nightclass pc release %s`",
+			pc.name, vm->lab, pc.reason, pc.name);
+		r = store_vm_set_seen(store, vm->id, VM_FAILED, reason, 0, err);
+	}
+	pc_done(&pc);
+	return r;
+}
+
 static int unwant(struct drive *drive, const struct vms *vms, struct error **err)
 {
 	struct store *store = drive->controller->store;
@@ -142,8 +159,9 @@ static int think_closing(struct drive *drive, struct cluster *cluster, const str
 	}
 	int r = unwant(drive, vms, err);
 	vec_each (struct vm, vm, vms)
-		if (r >= 0 && here(drive, vm) && !vm->wanted && gone(drive, vm, over))
-			r = store_vm_delete(store, vm->id, err);
+		if (r >= 0 && here(drive, vm) && !vm->wanted)
+			r = gone(drive, vm, over) ? store_vm_delete(store, vm->id, err)
+						  : keep_address(drive, vm, err);
 	if (r >= 0 && home)
 		r = parts_close(drive, cluster, vms, over, err);
 	return r;

@@ -69,6 +69,22 @@ static bool same(const struct cluster *a, const struct cluster *b)
 	       a->state != CLUSTER_CLOSING;
 }
 
+/* What to do about a cluster in the way. One that is closing may wait for a person: a VM's reason says for what. */
+static char *way_out(struct controller *controller, const struct cluster *cluster)
+{
+	struct vm_filter filter = {.cluster = cluster->name};
+	struct vms vms = {0};
+	char *text = NULL;
+	if (cluster->state != CLUSTER_CLOSING)
+		return xstrdup("close it first");
+	if (store_vm_list(controller->store, &filter, &vms, NULL) >= 0)
+		vec_each (struct vm, vm, &vms)
+			if (!text && vm->state == VM_FAILED && *vm->reason)
+				text = xasprintf("%s: %s", vm->id, vm->reason);
+	vms_done(&vms);
+	return text ? text : xstrdup("it is free again when that is done");
+}
+
 /* 1: the same cluster is there (and in ret_deployed); 0: the name is free now, or, with `dry`, would be. When no
  * revision was named, one that was begun before another revision was published is the same. */
 static int look_for(struct controller *controller, const struct cluster *cluster, bool any_revision, bool dry,
@@ -85,10 +101,11 @@ static int look_for(struct controller *controller, const struct cluster *cluster
 		return dry ? 0 : store_cluster_delete(controller->store, cluster->name, err);
 	}
 	if (!same(&there, cluster) || (!any_revision && there.revision != cluster->revision)) {
+		auto_free char *next = way_out(controller, &there);
 		r = error_field(err, -EEXIST, "name",
-			"cluster %s exists (%s, %llu VMs of %s, image %s revision %llu); close it first",
-			there.name, cluster_state_names[there.state], (unsigned long long)there.n,
-			there.owner, there.image_name, (unsigned long long)there.revision);
+			"cluster %s exists (%s, %llu VMs of %s, image %s revision %llu); %s", there.name,
+			cluster_state_names[there.state], (unsigned long long)there.n, there.owner,
+			there.image_name, (unsigned long long)there.revision, next);
 		cluster_done(&there);
 		return r;
 	}

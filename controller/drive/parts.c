@@ -138,6 +138,18 @@ static int keep_state(struct drive *drive, const struct vms *vms, const char *la
 	return 0;
 }
 
+static int keep_states(struct drive *drive, const struct vms *vms, const char *lab, const json_t *answer,
+	struct error **err)
+{
+	size_t i;
+	const json_t *row;
+	int r = 0;
+	json_array_foreach (json_object_get(answer, "vms"), i, row)
+		if (r >= 0)
+			r = keep_state(drive, vms, lab, row, err);
+	return r;
+}
+
 static int fail_lab(struct drive *drive, const struct vms *vms, const char *lab, const char *reason,
 	struct error **err)
 {
@@ -153,9 +165,6 @@ static int poll_lab(struct drive *drive, const struct cluster *cluster, const st
 	struct error **err)
 {
 	struct task_result result;
-	size_t i;
-	const json_t *row;
-	int r = 0;
 	auto_free char *name = xasprintf("%s/watch/%s", lab, cluster->name);
 	auto_free char *path = xasprintf("/peers/clusters/%s", cluster->name);
 	auto_free char *identity = xasprintf("watch since %lld", (long long)cluster->created);
@@ -165,12 +174,7 @@ static int poll_lab(struct drive *drive, const struct cluster *cluster, const st
 		auto_free char *reason = xasprintf("lab %s ended its part of the cluster: %s", lab, result.text);
 		return fail_lab(drive, vms, lab, reason, err);
 	}
-	if (result.code < 0)
-		return 0;
-	json_array_foreach (json_object_get(result.answer, "vms"), i, row)
-		if (r >= 0)
-			r = keep_state(drive, vms, lab, row, err);
-	return r;
+	return result.code < 0 ? 0 : keep_states(drive, vms, lab, result.answer, err);
 }
 
 int parts_follow(struct drive *drive, const struct cluster *cluster, const struct vms *vms, struct error **err)
@@ -206,6 +210,7 @@ int parts_close(struct drive *drive, const struct cluster *cluster, const struct
 		bool gone = known && ((result.code >= 0 && state &&
 					      strcmp(state, cluster_state_names[CLUSTER_CLOSED]) == 0) ||
 					     result.code == -ENOENT);
+		r = keep_states(drive, vms, vm->lab, result.answer, err);
 		vec_each (struct vm, other, vms)
 			if (r >= 0 && (gone || give_up) && strcmp(other->lab, vm->lab) == 0)
 				r = store_vm_delete(drive->controller->store, other->id, err);

@@ -350,7 +350,7 @@ class RequestHandler(BaseHTTPRequestHandler):
 
     def delete_clusters(self, words):
         found = self.fake.find("clusters", words[1])
-        if found["state"] != "failed":
+        if found["state"] not in ("failed", "closing"):
             self.fake.data["clusters"].remove(found)
         self.answer(200, found)
 

@@ -255,6 +255,16 @@ def test_a_failed_cluster_is_deleted_at_once(cli, api):
     assert "alice: failed" in cli("cluster", "delete", "alice", "--timeout", "2s").err
 
 
+def test_a_cluster_that_a_lost_pc_keeps_is_not_waited_for(cli, api):
+    lost = "PC pc2: no report for 31 s. Its address is kept until the hand-back, or `nightclass pc release pc2`"
+    alice = api.data["clusters"][0]
+    alice["vms"] = [{**alice["vms"][0], "state": "failed", "reason": lost}, {**alice["vms"][1], "state": "stopping"}]
+    alice["state"] = "closing"
+    assert "goes on" in cli("cluster", "delete", "alice", "--timeout", "2s", expect=TIMED_OUT).err, "one is on its way"
+    alice["vms"].pop()
+    assert f"{alice['vms'][0]['id']}: {lost}" in cli("cluster", "delete", "alice", "--timeout", "9s", expect=PARTLY).err
+
+
 def test_no_wait_and_dry_run(cli, api):
     cli("cluster", "create", "bob", "-n", 2, "--no-wait")
     assert api.data["clusters"][-1]["looks"] == 0

@@ -84,6 +84,7 @@ class South(http.server.ThreadingHTTPServer):
         self.socket = context.wrap_socket(self.socket, server_side=True)
         self.ca, self.url = pem.read_text(), f"https://127.0.0.1:{self.server_address[1]}"
         self.document, self.parts, self.refuses, self.beats = document, {}, False, 0
+        self.keeps = ""     # why it cannot close a part
         self.thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
         self.thread.start()
 
@@ -102,12 +103,15 @@ class South(http.server.ThreadingHTTPServer):
             return 409, {"title": "Conflict", "status": 409, "detail": "no room here"}
         if method == "PUT":
             self.parts[name] = body
-        part = self.parts.pop(name, None) if method == "DELETE" else self.parts.get(name)
+        closes = method == "DELETE" and not self.keeps
+        part = self.parts.pop(name, None) if closes else self.parts.get(name)
         if part is None:
             return 404, {"title": "Not Found", "status": 404, "detail": f"no other lab has a cluster {name} here"}
         state = "ready" if part["go"] else "waiting"
-        return 200, {"name": name, "state": "closed" if method == "DELETE" else "deploying",
-                     "vms": [{"id": f"{name}-{vm['number']:03}", "state": state} for vm in part["vms"]]}
+        if self.keeps:
+            state = "failed"
+        return 200, {"name": name, "state": "closed" if closes else "deploying", "vms": [
+            {"id": f"{name}-{vm['number']:03}", "state": state, "reason": self.keeps} for vm in part["vms"]]}
 
 
 class SouthHandler(http.server.BaseHTTPRequestHandler):
@@ -260,6 +264,17 @@ def test_a_part_that_is_gone_is_failed(joined):
     row = cluster(joined, "alice", "partly")
     assert [vm["state"] for vm in row["vms"] if vm["lab"] == "south"] == ["failed"]
     assert "south" in row["reason"]
+
+
+def test_what_keeps_another_labs_part_is_told_at_home(joined):
+    create(joined, "alice")
+    until(lambda: "ready" in [vm["state"] for vm in joined.ok("GET", "/clusters/alice").json["vms"]], 20, "south's VM is ready")
+    joined.south.keeps = "PC pc7 is lost"
+    joined.ok("DELETE", "/clusters/alice")
+    until(lambda: "PC pc7 is lost" in [vm["reason"] for vm in joined.ok("GET", "/clusters/alice").json["vms"]], 20, "the reason")
+    joined.south.keeps = ""
+    pass_time(joined, 4)
+    until(lambda: "alice" not in joined.south.parts, 20, "south's part to be closed")
 
 
 def coordinate(lab) -> None:

@@ -180,6 +180,21 @@ def test_the_labs_own_net_is_no_join(lab):
         assert db.execute("SELECT state FROM net_join").fetchall() == [("proposed",)], "withdrawn is for its end"
 
 
+def test_a_cluster_on_a_lost_pc_says_what_keeps_it(lab):
+    """Its address may still be in use, so it is kept, and whoever closes the cluster is told how to get it back."""
+    ready_cluster(lab, "alice")
+    pass_time(lab, 40)
+    wait_state(lab, "exception")
+    lab.ok("DELETE", "/clusters/alice")
+    row = until(lambda: "pc release pc1" in (row := lab.ok("GET", "/clusters/alice").json)["vms"][0]["reason"] and row,
+                20, "the way out")
+    assert row["state"] == "closing" and row["vms"][0]["state"] == "failed", row
+    refused = lab("POST", "/clusters", {"name": "alice", "n": 1})
+    assert refused.status == 409 and "`nightclass pc release pc1`" in refused.json["detail"], refused
+    lab.ok("PATCH", "/pcs/pc1", {"release": True})
+    wait_cluster(lab, "alice", "closed")
+
+
 @pytest.fixture
 def small_runs(lab, tmp_path):
     """The folder of the runs on a disk of 4 MiB; of run 1, 31 days old, and run 2, 29 days old, the output is there."""
