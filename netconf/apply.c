@@ -507,22 +507,30 @@ int apply_withdraw(struct apply *a, const char *name, struct error **err)
 	return r < 0 ? r : saved;
 }
 
+json_t *apply_commands(const struct apply *a, const struct net_leases *leases)
+{
+	const struct net_goal goal = {.leases = *leases};
+	struct strings lines = {0};
+	json_t *commands = json_array();
+
+	commands_list(a->site, &goal, &lines);
+	vec_each (char *, line, &lines)
+		json_array_append_new(commands, json_string(*line));
+	strings_done(&lines);
+	return commands;
+}
+
 json_t *apply_show(const struct apply *a)
 {
-	json_t *applied = json_array(), *commands = json_array(), *boot = json_null();
-	struct strings lines = {0};
+	json_t *applied = json_array(), *boot = json_null();
 	int64_t now = clock_mono_ms();
 
 	vec_each (struct net_lease, lease, &a->state.goal.leases)
 		json_array_append_new(applied, netd_lease_show(lease, now));
-	commands_list(a->site, &a->state.goal, &lines);
-	vec_each (char *, line, &lines)
-		json_array_append_new(commands, json_string(*line));
-	strings_done(&lines);
 	if (a->state.goal.boot_url)
 		boot = json_pack("{s:s, s:I}", "url", a->state.goal.boot_url, "left_s",
 			(json_int_t)((a->state.goal.boot_expires_ms - now + 999) / 1000));
 	return json_pack("{s:o, s:o, s:o, s:i, s:o}", "applied", applied, "boot", boot, "dnsmasq",
 		dnsmasq_show(a->dnsmasq), "hosts", (int)a->state.goal.hosts.n, "commands",
-		commands);
+		apply_commands(a, &a->state.goal.leases));
 }

@@ -31,6 +31,8 @@ int apply_boot(struct apply *apply, const char *url, int64_t lease_s, struct err
 int apply_lease(struct apply *apply, struct net_lease *lease, int64_t lease_s, struct error **err);
 /* Ends the lease of that name; absent is success. */
 int apply_withdraw(struct apply *apply, const char *name, struct error **err);
+/* The commands that do the same as these leases, for a person: a new reference to an array. */
+json_t *apply_commands(const struct apply *apply, const struct net_leases *leases);
 /* {"applied":[...],"boot":{...}|null,"dnsmasq":{...},"commands":[...]}: a new reference. */
 json_t *apply_show(const struct apply *apply);
 

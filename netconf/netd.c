@@ -203,6 +203,21 @@ static void start_probe(struct connection *c, struct netd_request *request)
 
 /* --- requests */
 
+/* The answer has the lease's commands: the controller shows them, and knows no interface. */
+static int lease(
+	struct apply *apply, struct netd_request *q, json_t **ret_answer, struct error **err)
+{
+	const struct net_leases alone = {&q->lease, 1, 1};
+	json_t *commands = apply_commands(apply, &alone);
+	int r = apply_lease(apply, &q->lease, q->lease_s, err);
+
+	if (r < 0)
+		json_decref(commands);
+	else
+		*ret_answer = json_pack("{s:o}", "commands", commands);
+	return r;
+}
+
 /* *ret_answer stays NULL for a bare "ok". */
 static int execute(
 	struct apply *apply, struct netd_request *q, json_t **ret_answer, struct error **err)
@@ -213,7 +228,7 @@ static int execute(
 	case NETD_OP_BOOT:
 		return apply_boot(apply, q->url, q->lease_s, err);
 	case NETD_OP_APPLY:
-		return apply_lease(apply, &q->lease, q->lease_s, err);
+		return lease(apply, q, ret_answer, err);
 	case NETD_OP_WITHDRAW:
 		return apply_withdraw(apply, q->name, err);
 	case NETD_OP_SHOW:

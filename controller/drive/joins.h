@@ -30,7 +30,7 @@ bool join_probe(struct drive *drive, const struct join *join, const char *to, ui
 	struct task_result *ret_result);
 /* The topic that is woken when that probe ends; caller frees. */
 char *join_probe_topic(const struct join *join, const char *to);
-/* What netd is told for this join, as an administrator would type it; for GET /joins/{id}. */
+/* What netd does for this join, as an administrator would type it, while it does; for GET /joins/{id}. */
 json_t *join_commands(struct controller *controller, const struct join *join);
 
 #endif

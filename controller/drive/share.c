@@ -358,24 +358,8 @@ bool share_probed(struct drive *drive, struct join *join, int *ret_r, struct err
 
 json_t *join_commands(struct controller *controller, const struct join *join)
 {
-	struct join_share share = {0};
-	json_t *commands = json_array();
-	if (plan_join_share(join, controller->config.lab, &share, NULL) < 0)
-		return commands;
-	char a[PREFIX4_TEXT], b[IP4_TEXT];
-	json_array_append_new(commands, json_string("sysctl -w net.ipv4.ip_forward=1"));
-	auto_free char *address = xasprintf("ip address add %s dev LAN", prefix4_format(share.gateway, a));
-	json_array_append_new(commands, json_string(address));
-	vec_each (struct join_route, route, &share.routes) {
-		auto_free char *line = xasprintf("ip route add %s via %s proto 78", prefix4_format(route->to, a),
-			ip4_format(route->via, b));
-		json_array_append_new(commands, json_string(line));
-	}
-	char exempt[PREFIX4_TEXT];
-	auto_free char *nat = xasprintf("nft add rule inet nightclass postrouting"
-					" ip saddr %s ip daddr != %s masquerade",
-		prefix4_format(share.masquerade, a), prefix4_format(share.exempt, exempt));
-	json_array_append_new(commands, json_string(nat));
-	join_share_done(&share);
-	return commands;
+	auto_free char *name = netd_name(join), *key = xasprintf("netd/%s", name);
+	json_t *commands =
+		controller->drive ? json_object_get(task_answer(controller->drive->tasks, key), "commands") : NULL;
+	return commands ? json_incref(commands) : json_array();
 }

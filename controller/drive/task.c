@@ -160,6 +160,12 @@ bool task_want(struct tasks *tasks, const char *key, const char *identity, int64
 	return true;
 }
 
+const json_t *task_answer(struct tasks *tasks, const char *key)
+{
+	const struct task *task = find(tasks, key);
+	return task ? task->answer : NULL;
+}
+
 void task_forget(struct tasks *tasks, const char *key)
 {
 	struct task *task = find(tasks, key);

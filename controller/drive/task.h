@@ -32,6 +32,8 @@ void tasks_free(struct tasks *tasks); /* results of what still runs are dropped 
  * run ends, http_wake(key) and drive_kick follow. */
 bool task_want(struct tasks *tasks, const char *key, const char *identity, int64_t again_ms, int64_t retry_ms,
 	task_fn *fn, json_t *input, struct task_result *ret_result);
+/* The answer of the run that ended last under a key, borrowed until the next call into tasks; NULL: none. */
+const json_t *task_answer(struct tasks *tasks, const char *key);
 /* Forgets the result under a key; what runs is finished but not remembered. */
 void task_forget(struct tasks *tasks, const char *key);
 /* The number of tasks in flight whose key starts with `prefix`. */

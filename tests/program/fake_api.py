@@ -67,9 +67,10 @@ def sample():
                         {"lab": "south", "uplink": "10.70.0.2", "cluster_net": "10.80.2.0/24", "state": "committed"}],
             "probes": [{"from": "north", "to": "south", "ok": True, "ms": 0.42, "mss": 1460, "reason": ""},
                        {"from": "south", "to": "north", "ok": True, "ms": 0.47, "mss": 1460, "reason": ""}],
-            "commands": ["sysctl -w net.ipv4.ip_forward=1", "ip addr add 10.80.1.1/24 dev lan0",
-                         "ip route add 10.80.2.0/24 via 10.70.0.2 proto 78",
-                         "nft add rule inet nightclass post ip saddr 10.80.1.0/24 ip daddr != 10.80.0.0/16 masquerade"]}
+            "commands": ["nft 'add table inet nightclass'",
+                         "nft 'add chain inet nightclass nat { type nat hook postrouting priority srcnat; policy accept; }'",
+                         "ip address add 10.80.1.1/24 broadcast + dev lan label lan:nc",
+                         "ip route add 10.80.2.0/24 via 10.70.0.2 proto 78", "sysctl -w net.ipv4.ip_forward=1"]}
     hosts = [{"pc": "pc%d" % i, "cpus": 4, "memory_mib": 8192, "free_cpus": 2, "free_memory_mib": 4096, "images": []}
              for i in (1, 2, 3)]
     own = {"name": "north", "self": True, "url": "", "reachable": True, "seen": None, "seen_at": None}

@@ -118,7 +118,7 @@ def test_every_show_shows(cli):
     assert "OptiPlex 7090" in cli("pc", "show", "pc1").out
     assert re.search(r"alice-005 +ready +10\.80\.2\.14 +52:4e:43:02:00:05 +south +pc1 +37\.2 s",
                      cli("cluster", "show", "alice").out)
-    assert "nft add rule inet nightclass" in cli("join", "show", "join-ab12").out
+    assert "nft 'add table inet nightclass'" in cli("join", "show", "join-ab12").out
     assert "did not ask for its boot script" in cli("night", "show").out
     assert "10.70.0.1" in cli("lab", "show").out
     assert "south" in cli("lab", "show", "south").out

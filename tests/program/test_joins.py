@@ -163,6 +163,14 @@ def join_of(lab) -> dict:
     return lab.ok("GET", f"/joins/{JOIN}").json
 
 
+def test_commands_of_a_join_are_netds(north):
+    north.netd.answers["apply"] = {"commands": ["nft 'add table inet nightclass'"]}
+    join(north)
+    assert join_of(north)["commands"] == ["nft 'add table inet nightclass'"]
+    north.ok("DELETE", f"/joins/{JOIN}")
+    until(lambda: join_of(north)["commands"] == [], 20, "netd to have let go")
+
+
 def test_a_committed_join_outlives_a_failure_of_netd(north):
     join(north)
     before = north.netd.count("apply", False)

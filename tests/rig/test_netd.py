@@ -455,8 +455,8 @@ def test_repaired(rig, damage):
 
 def test_commands_shown_do_the_same(rig):
     lab, other = rig.site(1), rig.site(2)
-    lab.ok(**lab.lease([lab, other]))
-    commands = lab.ok(op="show")["commands"]
+    commands = lab.ok(**lab.lease([lab, other]))["commands"]
+    assert commands == lab.ok(op="show")["commands"]
     hand = rig.namespace("ndhand")
     hand.bridge("lan", "10.71.1.1/24")
     hand.cable("uplink", rig.world, "whand", bridge="switch")

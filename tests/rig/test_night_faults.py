@@ -209,6 +209,8 @@ def test_three_labs_join_and_leave(school):
     for lab in labs:
         routes = lab.ns.ip("route", "show", "proto", "78").splitlines()
         assert len(routes) == 2, routes
+        commands = "\n".join(lab.show("join", "show", join["id"])["commands"])
+        assert commands.count("ip route add") == 2 and 'oifname "uplink" masquerade' in commands, commands
     labs[0].cli("join", "delete", join["id"])
     for lab in labs:
         until(lambda lab=lab: not lab.ns.ip("route", "show", "proto", "78"), 30, f"{lab.name}: routes gone")
