@@ -51,12 +51,13 @@ static void add_echo(struct buf *b, const char *text)
 	buf_adds(b, "\n");
 }
 
-/* Asks for the PC's own script until it comes; at last the disk. */
+/* Asks for the PC's own script until it comes; at last the disk. A controller that is started anew
+ * is silent for some seconds, and a PC that gave up in them would be a desktop for the night. */
 static void add_ask(struct buf *b, const struct ipxe_server *server)
 {
 	buf_adds(b, "set try:int32 0\n:ask\nchain --autofree --replace ");
 	add_url(b, server, "/boot/script?mac=${netX/mac}&platform=${platform} ||\n");
-	buf_adds(b, "inc try\niseq ${try} 3 && goto disk ||\nsleep 2\ngoto ask\n:disk\n"
+	buf_adds(b, "inc try\niseq ${try} 8 && goto disk ||\nsleep 2\ngoto ask\n:disk\n"
 		    "echo Nightclass: the lab server does not answer, starting from the disk\n");
 	add_to_disk(b, server);
 }

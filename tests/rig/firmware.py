@@ -11,18 +11,21 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 import uuid
 
 
 def boot_script(url: str, mac: str) -> str:
-    """The iPXE script, or '' when nobody answers: then the next boot device, the disk, is tried."""
-    try:
-        with urllib.request.urlopen(f"{url}/boot/script?mac={mac}&platform=pcbios", timeout=10) as answer:
-            return answer.read().decode()
-    except OSError as problem:
-        print(f"network boot: {problem}", flush=True)
-        return ""
+    """The iPXE script, or '' when nobody answers eight times (start.ipxe): then the next boot device, the disk, is tried."""
+    for pause in (2, 2, 2, 2, 2, 2, 2, 0):
+        try:
+            with urllib.request.urlopen(f"{url}/boot/script?mac={mac}&platform=pcbios", timeout=10) as answer:
+                return answer.read().decode()
+        except OSError as problem:
+            print(f"network boot: {problem}", flush=True)
+            time.sleep(pause)
+    return ""
 
 
 def host(hostd: str, cmdline: str, folder: pathlib.Path) -> None:
