@@ -25,7 +25,8 @@ struct client {
 	struct httpc *http;
 	char *server; /* without a slash at the end */
 	bool patient;
-	bool trusted; /* it answered once, so its certificate is good */
+	bool trusted;  /* it answered once, so its certificate is good */
+	bool answered; /* the last exchange */
 };
 
 struct settings {
@@ -186,6 +187,11 @@ const char *client_server(const struct client *client)
 	return client->server;
 }
 
+bool client_answered(const struct client *client)
+{
+	return client->answered;
+}
+
 void client_be_patient(struct client *client)
 {
 	client->patient = true;
@@ -214,13 +220,12 @@ static bool nobody_answers(const struct client *client, int e)
 	       e == -ETIMEDOUT || e == -ECONNRESET;
 }
 
-/* One exchange. *ret_answered: an answer came, so an error is the answer's and not the way's. */
 static int exchange(struct client *client, const struct httpc_request *request,
-	struct httpc_response *ret_response, bool *ret_answered, struct error **err)
+	struct httpc_response *ret_response, struct error **err)
 {
 	struct httpc_response response = {0};
 	int e = httpc_do(client->http, request, &response, err);
-	*ret_answered = e == 0;
+	client->answered = e == 0;
 	if (e < 0)
 		return e;
 	client->trusted = true;
@@ -239,11 +244,11 @@ static int exchange_patient(struct client *client, const struct httpc_request *r
 	int64_t since = clock_mono_ms();
 	for (;;) {
 		auto_error struct error *trouble = NULL;
-		bool answered;
-		int e = exchange(client, request, ret_response, &answered, &trouble);
+		int e = exchange(client, request, ret_response, &trouble);
 		if (e == 0)
 			return 0;
-		if (answered || !nobody_answers(client, e) || clock_mono_ms() - since > PATIENCE_MS)
+		if (client->answered || !nobody_answers(client, e) ||
+			clock_mono_ms() - since > PATIENCE_MS)
 			return error_make(err, e, "%s", error_text(trouble, e));
 		const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};
 		nanosleep(&pause, NULL);
@@ -268,14 +273,13 @@ int client_call(struct client *client, const char *method, const char *path, con
 	auto_free char *url = xasprintf("%s/api/v1%s", client->server, path);
 	auto_free char *text = body ? json_text(body) : NULL;
 	struct httpc_response response = {0};
-	bool answered;
 	const struct httpc_request request = {.method = method,
 		.url = url,
 		.body = text,
 		.body_len = text ? strlen(text) : 0,
 		.timeout_ms = ANSWER_MS,
 		.accept = "application/json"};
-	int e = exchange(client, &request, &response, &answered, err);
+	int e = exchange(client, &request, &response, err);
 	return e < 0 ? e : take_answer(&response, ret_answer, err);
 }
 
@@ -289,7 +293,7 @@ int client_get(struct client *client, const char *path, int wait_s, json_t **ret
 		.timeout_ms = ANSWER_MS + wait_s * 1000,
 		.accept = "application/json"};
 	int e = client->patient ? exchange_patient(client, &request, &response, err)
-				: exchange(client, &request, &response, &(bool){false}, err);
+				: exchange(client, &request, &response, err);
 	return e < 0 ? e : take_answer(&response, ret_answer, err);
 }
 

@@ -16,6 +16,9 @@ struct client;
 int client_open(const struct cli *cli, struct client **ret_client, struct error **err);
 void client_close(struct client *client);
 const char *client_server(const struct client *client);
+/* Did the last exchange bring an answer? Then an error is what the controller says, not the way to
+ * it. */
+bool client_answered(const struct client *client);
 /* Is this URL's host a loopback address of this machine, and nothing that only begins like one? */
 bool client_is_here(const char *server);
 

@@ -50,12 +50,13 @@ static char *advice(const struct cli *cli, int code)
 							     "An administrator makes one with "
 							     "`nightclass token create`.")
 						 : NULL;
-	case CLI_UNREACHABLE:
-		return server ? xasprintf("Is nightclassd running there, and is %s its address? "
-					  "With a "
-					  "certificate in doubt: --ca FILE, its tls/ca.pem.",
-					server)
-			      : NULL;
+	case CLI_UNREACHABLE: /* an answer that says so is of another lab */
+		return server && !client_answered(cli->client)
+			       ? xasprintf("Is nightclassd running there, and is %s its address? "
+					   "With a "
+					   "certificate in doubt: --ca FILE, its tls/ca.pem.",
+					 server)
+			       : NULL;
 	case CLI_TIMED_OUT:
 		return noun ? xasprintf("What was begun goes on; `nightclass %s list` shows how it "
 					"stands.",
