@@ -118,7 +118,7 @@ int lab_add(struct cli *cli, struct error **err)
 	auto_free char *ca = NULL, *token = NULL, *path = client_path("/labs", cli->args[0]);
 	int e = file_read(cli_value(cli, "ca-file"), PEM_MAX, &ca, NULL, err);
 	if (e == 0)
-		e = file_read(cli_value(cli, "token-file"), SECRET_MAX, &token, NULL, err);
+		e = file_read(cli_value(cli, "peer-token-file"), SECRET_MAX, &token, NULL, err);
 	if (e != 0)
 		return e;
 	token[strcspn(token, "\r\n")] = 0;

@@ -57,7 +57,7 @@ const struct cli_verb cli_verbs[] = {
 		OPTIONS({0, "url", "URL", true, "of its controller, https://ADDRESS:8443"},
 			{0, "ca-file", "FILE", true,
 				"certificate of its authority (its tls/ca.pem)"},
-			{0, "token-file", "FILE", true, "a token of role peer, made there"})},
+			{0, "peer-token-file", "FILE", true, "a token of role peer, made there"})},
 	{"lab", "remove", "NAME", 1, 1, 0, lab_remove,
 		"forgets another lab, which no join or open cluster may need any more", NULL},
 

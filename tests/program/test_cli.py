@@ -216,7 +216,9 @@ def test_option_wins_over_environment(cli, api):
 def test_peer_is_added_with_its_files(cli, api, tmp_path):
     (tmp_path / "ca.pem").write_text("PEM\n")
     (tmp_path / "peer").write_text("secret\n")
-    cli("lab", "add", "west", "--url", "https://10.70.0.4:8443", "--ca-file", "ca.pem", "--token-file", "peer")
+    words = ["lab", "add", "west", "--url", "https://10.70.0.4:8443", "--ca-file", "ca.pem"]
+    assert "--peer-token-file" in cli(*words, "--token-file", "token", expect=USAGE).err, "ours is not for the other lab"
+    cli(*words, "--peer-token-file", "peer", "--token-file", "token", NIGHTCLASS_TOKEN_FILE="/nonexistent")
     made = api.data["labs"][-1]
     assert (made["name"], made["ca_pem"], made["token"]) == ("west", "PEM\n", "secret")
 

@@ -222,7 +222,7 @@ class Lab:
         file = self.dir / f"{other.name}.token"
         file.write_text(token, encoding="ascii")
         self.cli("lab", "add", other.name, "--url", other.url, "--ca-file", str(other.state / "tls" / "ca.pem"),
-                 "--token-file", str(file))
+                 "--peer-token-file", str(file))
 
     def pc_state(self, name: str) -> str:
         return self.api("GET", f"/pcs/{name}")["state"]
