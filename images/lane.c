@@ -46,11 +46,6 @@ void lane_free(struct lane *lane)
 	free(lane);
 }
 
-const char *lane_base(const struct lane *lane)
-{
-	return lane->base;
-}
-
 static int receive(const void *bytes, size_t len, void *arg)
 {
 	struct lane *lane = arg;

@@ -26,7 +26,6 @@ struct lane_options {
 /* Copies base; trust must outlive it. */
 struct lane *lane_new(const struct lane_options *options);
 void lane_free(struct lane *lane);
-const char *lane_base(const struct lane *lane);
 
 /* The manifest's text with this digest; caller frees. -EBADMSG: the text is another; -ENOENT: the
  * server does not know it; -ECANCELED; else the transport's error. */

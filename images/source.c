@@ -15,7 +15,6 @@
 #include <fcntl.h>
 
 #include "images/store.h"
-#include "lib/file.h"
 #include "lib/str.h"
 
 /* ---- numbers by digest ---- */
@@ -145,19 +144,18 @@ bool chunk_index_first(const struct chunk_index *index, uint32_t number)
 /* ---- a place ---- */
 
 struct source {
-	char *dir, *digest;
+	char *dir;
 	struct chunk_index *index;
 	struct held *held; /* NULL: a store */
 	uint64_t total;
 	unsigned char *bytes; /* of one chunk, plain or packed */
 };
 
-static struct source *source_new(const char *dir, const char *digest)
+static struct source *source_new(const char *dir)
 {
 	struct source *source = xnew(struct source);
 
 	source->dir = xstrdup(dir);
-	source->digest = xstrdup(digest);
 	source->bytes = xcalloc(1, CHUNK_PACKED_MAX);
 	return source;
 }
@@ -177,7 +175,7 @@ int source_open_store(
 		r = chunkstore_get_manifest(store, &parsed, &manifest, err);
 	if (r < 0)
 		return r;
-	*ret_source = source_new(dir, digest);
+	*ret_source = source_new(dir);
 	(*ret_source)->index = chunk_index_new(&manifest);
 	(*ret_source)->total = manifest_data_bytes(&manifest);
 	return 0;
@@ -197,7 +195,7 @@ int source_open_held(
 	r = held_open(dir, digest, &held, err);
 	if (r < 0)
 		return r;
-	*ret_source = source_new(dir, digest);
+	*ret_source = source_new(dir);
 	(*ret_source)->held = held;
 	(*ret_source)->index = chunk_index_new(held_manifest(held));
 	(*ret_source)->total = held_total(held);
@@ -211,7 +209,6 @@ void source_close(struct source *source)
 	held_close(source->held);
 	chunk_index_free(source->index);
 	free(source->dir);
-	free(source->digest);
 	free(source->bytes);
 	free(source);
 }
@@ -239,21 +236,6 @@ bool source_has(const struct source *source, uint32_t number)
 bool source_is_removed(const struct source *source)
 {
 	return source->held && held_is_removed(source->held);
-}
-
-int source_manifest(
-	const struct source *source, char **ret_text, size_t *ret_len, struct error **err)
-{
-	auto_free char *path = NULL;
-	struct sha256 digest;
-
-	if (source->held) {
-		path = xasprintf("%s/%s/manifest", source->dir, source->digest);
-	} else {
-		sha256_parse(source->digest, &digest);
-		path = chunkstore_manifest_path(source->dir, &digest);
-	}
-	return file_read(path, MANIFEST_MAX_BYTES, ret_text, ret_len, err);
 }
 
 static int packed_of_store(const struct source *source, const struct sha256 *digest,

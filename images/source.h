@@ -44,10 +44,6 @@ uint64_t source_total(const struct source *source);
 bool source_has(const struct source *source, uint32_t number);
 bool source_is_removed(const struct source *source); /* held_is_removed */
 
-/* The text of the manifest; caller frees. */
-int source_manifest(
-	const struct source *source, char **ret_text, size_t *ret_len, struct error **err);
-
 /* One chunk as a zstd frame: as it is stored, or packed quickly. *ret_packed lives in the source or
  * the coder until the next use: one thread at a time. -ENOENT: it is not here (any more). */
 int source_packed(struct source *source, struct chunk_coder *coder, uint32_t number,

@@ -180,11 +180,3 @@ void task_forget(struct tasks *tasks, const char *key)
 	free(task->key);
 	vec_remove(&tasks->list, (size_t)(task - tasks->list.at));
 }
-
-size_t tasks_running(const struct tasks *tasks, const char *prefix)
-{
-	size_t n = 0;
-	vec_each (struct task, task, &tasks->list)
-		n += task->flight && str_starts(task->key, prefix);
-	return n;
-}

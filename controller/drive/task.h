@@ -36,7 +36,5 @@ bool task_want(struct tasks *tasks, const char *key, const char *identity, int64
 const json_t *task_answer(struct tasks *tasks, const char *key);
 /* Forgets the result under a key; what runs is finished but not remembered. */
 void task_forget(struct tasks *tasks, const char *key);
-/* The number of tasks in flight whose key starts with `prefix`. */
-size_t tasks_running(const struct tasks *tasks, const char *prefix);
 
 #endif

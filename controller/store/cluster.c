@@ -161,14 +161,6 @@ int store_cluster_set_keys(
 	return r >= 0 && changes == 0 ? unknown(err, name) : r;
 }
 
-int store_cluster_set_n(struct store *store, const char *name, uint64_t n, struct error **err)
-{
-	int changes = 0;
-	int r = store_exec(store, &changes, err, "UPDATE cluster SET n = ? WHERE name = ?", "is",
-		(int64_t)n, name);
-	return r >= 0 && changes == 0 ? unknown(err, name) : r;
-}
-
 int store_cluster_delete(struct store *store, const char *name, struct error **err)
 {
 	return store_exec(store, NULL, err, "DELETE FROM cluster WHERE name = ?", "s", name);

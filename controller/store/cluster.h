@@ -28,7 +28,6 @@ int store_cluster_set_state(struct store *store, const char *name, enum cluster_
 /* keys: JSON text, NULL empties. */
 int store_cluster_set_keys(
 	struct store *store, const char *name, const char *keys, struct error **err);
-int store_cluster_set_n(struct store *store, const char *name, uint64_t n, struct error **err);
 /* With its VMs. Absent is success. */
 int store_cluster_delete(struct store *store, const char *name, struct error **err);
 

@@ -50,14 +50,6 @@ static int read_one(struct store *store, sqlite3_stmt *stmt, struct enrolment *r
 
 #define SELECT "SELECT boot_id, pc, token, expires, used, certificate, held FROM enrolment "
 
-int store_enrolment_get(struct store *store, const char *boot_id, struct enrolment *ret_enrolment,
-	struct error **err)
-{
-	sqlite3_stmt *stmt = NULL;
-	int r = store_query(store, &stmt, err, SELECT "WHERE boot_id = ?", "s", boot_id);
-	return r < 0 ? r : read_one(store, stmt, ret_enrolment, err);
-}
-
 int store_enrolment_by_token(struct store *store, const char *digest,
 	struct enrolment *ret_enrolment, struct error **err)
 {

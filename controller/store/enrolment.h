@@ -23,8 +23,6 @@ void enrolment_done(struct enrolment *enrolment);
 void enrolments_done(struct enrolments *enrolments);
 
 /* Each -ENOENT when there is none. */
-int store_enrolment_get(struct store *store, const char *boot_id, struct enrolment *ret_enrolment,
-	struct error **err);
 int store_enrolment_by_token(struct store *store, const char *digest,
 	struct enrolment *ret_enrolment, struct error **err);
 int store_enrolment_by_certificate(struct store *store, const char *key_id,

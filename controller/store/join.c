@@ -216,8 +216,3 @@ int store_join_set_expires(struct store *store, const char *id, int64_t expires,
 		"is", expires, id);
 	return changed(err, r, changes, id);
 }
-
-int store_join_delete(struct store *store, const char *id, struct error **err)
-{
-	return store_exec(store, NULL, err, "DELETE FROM net_join WHERE id = ?", "s", id);
-}

@@ -25,7 +25,5 @@ int store_join_set_probes(
 	struct store *store, const char *id, const char *probes, struct error **err);
 int store_join_set_expires(
 	struct store *store, const char *id, int64_t expires, struct error **err);
-/* Absent is success. */
-int store_join_delete(struct store *store, const char *id, struct error **err);
 
 #endif

@@ -128,32 +128,6 @@ int store_vm_set_wanted(struct store *store, const char *id, bool wanted, struct
 	return missing(err, r, changes, id);
 }
 
-int store_vm_set_context(
-	struct store *store, const char *id, const char *context, struct error **err)
-{
-	int changes = 0;
-	int r = store_exec(store, &changes, err, "UPDATE vm SET context = ? WHERE id = ?", "ss",
-		context ? context : "", id);
-	return missing(err, r, changes, id);
-}
-
-int store_vm_set_place(
-	struct store *store, const char *id, const char *lab, const char *pc, struct error **err)
-{
-	int changes = 0;
-	int r = store_begin(store, err);
-	if (r < 0)
-		return r;
-	r = store_exec(store, &changes, err, "UPDATE vm SET lab = ?, pc = ? WHERE id = ?", "sss",
-		lab, pc, id);
-	if (r >= 0 && changes > 0) {
-		auto_free char *subject = xasprintf("vm/%s", id);
-		r = store_event(store, "vm.placed", subject, NULL, err,
-			"VM %s is to run on PC %s of lab %s", id, pc, lab);
-	}
-	return finish(store, r, changes, id, err);
-}
-
 int store_vm_set_seen(struct store *store, const char *id, enum proto_vm_state state,
 	const char *reason, uint64_t ready_ms, struct error **err)
 {

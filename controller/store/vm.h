@@ -20,12 +20,6 @@ int store_vm_list(struct store *store, const struct vm_filter *filter, struct vm
 /* -EEXIST names mac, ip or id. Event "vm.added". */
 int store_vm_insert(struct store *store, const struct vm *vm, struct error **err);
 int store_vm_set_wanted(struct store *store, const char *id, bool wanted, struct error **err);
-/* An empty text once the VM is gone: its keys are in there. */
-int store_vm_set_context(
-	struct store *store, const char *id, const char *context, struct error **err);
-/* Another PC, lab (a VM that is placed anew). */
-int store_vm_set_place(
-	struct store *store, const char *id, const char *lab, const char *pc, struct error **err);
 /* What was seen; reason NULL: "". On a change writes the event "vm.state"; ready_at when it becomes
  * READY. */
 int store_vm_set_seen(struct store *store, const char *id, enum proto_vm_state state,
