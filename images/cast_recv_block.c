@@ -330,8 +330,10 @@ bool recv_block_lay(struct receiver *receiver, struct recv_block *block)
 		return false;
 	}
 	block->laid = true;
-	if (!of_plan)
+	if (!of_plan) {
 		chunks_begin(receiver, block);
+		recv_plan_passed(receiver, block->layout.at[0]);
+	}
 	parities_lay(receiver, block);
 	for (unsigned i = block->layout.sources; i < CAST_BLOCK_SOURCES; i++)
 		slot_free(receiver, &block->slots[i]);

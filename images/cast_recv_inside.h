@@ -178,6 +178,9 @@ void recv_plan_piece(struct receiver *receiver, const struct recv_block *block);
 void recv_got(struct receiver *receiver, uint32_t at, bool got);
 /* Others put chunks into the image too: takes them off what we need. */
 void recv_plan_look(struct receiver *receiver);
+/* A block that begins with entry `first` of the plan is on its way: what VMs start with, lies
+ * before it and is brought by no open block is wanted. */
+void recv_plan_passed(struct receiver *receiver, uint32_t first);
 
 /* ---- cast_recv_verify.c ---- */
 int recv_verify_start(struct receiver *receiver);

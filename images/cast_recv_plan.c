@@ -8,6 +8,9 @@
  *
  * Others put chunks into the same image meanwhile (a fetch over HTTP, the disk of a VM that runs
  * already), so it is looked through now and then.
+ *
+ * Kernel and initrd are first in every plan. Who comes when they have gone by would have them last,
+ * and no VM could start before: they are wanted then, as a VM wants what it reads.
  */
 #include "images/cast_recv_inside.h"
 
@@ -74,6 +77,19 @@ void recv_plan_look(struct receiver *receiver)
 			recv_got(receiver, i, true);
 			recv_chunk_needless(receiver, i);
 		}
+}
+
+void recv_plan_passed(struct receiver *receiver, uint32_t first)
+{
+	if (first == 0)
+		return;
+	for (size_t n = held_number(receiver->held, PART_KERNEL, 0); n < receiver->plan.n_chunks;
+		n++) {
+		uint32_t at = receiver->entry_of[n];
+
+		if (at < first && !cast_bit(receiver->got, at) && !recv_block_brings(receiver, at))
+			held_want(receiver->held, n);
+	}
 }
 
 static void entries_index(struct receiver *receiver)

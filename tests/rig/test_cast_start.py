@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What somebody waits for goes before the rest of a cast: kernel and initrd to a PC that comes late."""
+import random
+
+import pytest
+
+from tests.rig import test_cast as cast
+from tests.rig.test_cast import lab, whole  # noqa: F401
+from tests.rig.test_chain import import_ok
+from tests.rig.wait import until
+
+DISK, START = 24 << 20, {"kernel": 1 << 20, "initrd": 3 << 20}
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    """(store, digest, disk) of an image with kernel and initrd, which lie beside the store; nothing of it packs."""
+    place = tmp_path_factory.mktemp("image")
+    noise = random.Random(23)
+    for name, size in {"disk.raw": DISK, **START}.items():
+        (place / name).write_bytes(noise.randbytes(size))
+    digest = import_ok(place / "store", place / "disk.raw", "--kernel", place / "kernel", "--initrd", place / "initrd")["digest"]
+    return place / "store", digest, (place / "disk.raw").read_bytes()
+
+
+def held(folder) -> int:
+    """Bytes of the disk that are in place."""
+    return (folder / "disk.raw").stat().st_blocks * 512
+
+
+def test_kernel_and_initrd_come_first_to_the_late_too(lab, image, tmp_path):  # noqa: F811
+    """A PC comes when a third has gone by: it has what a VM starts with long before the rest."""
+    _, _, receive = lab(["pc-1", "pc-2"], rate=24)
+    first = receive("pc-1", "--alone")
+    first.wait_line(lambda line: line.get("have", 0) > DISK // 3)
+    late, folder = receive("pc-2", "--alone"), tmp_path / "pc-2" / image[1]
+    late.wait_line(lambda line: line.get("total"))
+    until(lambda: all((folder / name).read_bytes() == (image[0].parent / name).read_bytes() for name in START), cast.PATIENCE,
+          "kernel and initrd", every=0.02)
+    assert held(folder) < DISK // 3, "they came when most of the disk had"
+    for name, program in (("pc-1", first), ("pc-2", late)):
+        whole(program, tmp_path / name, image)
+
+
+def test_who_begins_with_the_cast_has_them_once(lab, image, tmp_path):  # noqa: F811
+    """The plan begins with them, so nobody has to ask."""
+    _, _, receive = lab(["pc-1"])
+    program = receive("pc-1", "--alone")
+    whole(program, tmp_path / "pc-1", image)
+    last = program.lines()[-1]
+    assert last["packets"] * 1464 < DISK + sum(START.values()) + (1 << 20) + 3 * 1464 * last["missed"]
