@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What somebody waits for goes before the rest of a cast: kernel and initrd to a PC that comes late."""
+"""What somebody waits for goes before the rest of a cast: kernel and initrd to a PC that comes late, and what a VM reads."""
 import random
+import shutil
 
 import pytest
 
 from tests.rig import test_cast as cast
+from tests.rig.test_base import Base
 from tests.rig.test_cast import lab, whole  # noqa: F401
-from tests.rig.test_chain import import_ok
+from tests.rig.test_chain import CHUNK, import_ok
 from tests.rig.wait import until
 
 DISK, START = 24 << 20, {"kernel": 1 << 20, "initrd": 3 << 20}
@@ -49,3 +51,15 @@ def test_who_begins_with_the_cast_has_them_once(lab, image, tmp_path):  # noqa: 
     whole(program, tmp_path / "pc-1", image)
     last = program.lines()[-1]
     assert last["packets"] * 1464 < DISK + sum(START.values()) + (1 << 20) + 3 * 1464 * last["missed"]
+
+
+@pytest.mark.skipif(not shutil.which("nbdkit"), reason="nbdkit is not installed")
+def test_what_a_vm_reads_overtakes_the_cast(lab, image, tmp_path):  # noqa: F811
+    """A VM's disk server whose servers are dead: the chunk can come by the cast only, and does, long before its turn."""
+    _, _, receive = lab(["pc-1"], rate=16)
+    program, last = receive("pc-1", "--alone"), DISK // CHUNK - 2
+    program.wait_line(lambda line: line.get("have", 0) > DISK // 8)
+    with Base(None, image[1], tmp_path / "pc-1", "http://127.0.0.1:9") as base:
+        assert base.read(last) == image[2][last * CHUNK:(last + 1) * CHUNK]
+        assert held(tmp_path / "pc-1" / image[1]) < DISK * 2 // 3, "it came in its turn"
+    whole(program, tmp_path / "pc-1", image)
