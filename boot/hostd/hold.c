@@ -118,7 +118,7 @@ uint64_t hold_share(
 	const struct host_seen *seen, const struct proto_goal *goal, const char *digest)
 {
 	const uint64_t least = (uint64_t)ROOM_MIN_MIB << 20;
-	uint64_t left = seen->memory;
+	uint64_t left = seen->room ? seen->room : seen->memory;
 	if (left == 0)
 		return 0;
 	vec_each (struct image_track, track, &seen->images) {

@@ -46,8 +46,8 @@ struct hold_progress *hold_progress_new(
 /* The room for images, in bytes, beside the VMs of the goal (NULL: none) on a host with
  * `memory_mib`; 0 when that is 0. Pure. */
 uint64_t hold_room(uint64_t memory_mib, const struct proto_goal *goal);
-/* Of seen->memory, what the other images that the goal wants leave to this one, but a little in any
- * case; 0 when seen->memory is 0. Pure. */
+/* Of the scratch partition's room or the memory for images, what the other images that the goal wants
+ * leave to this one, but a little in any case; 0 when there is neither. Pure. */
 uint64_t hold_share(
 	const struct host_seen *seen, const struct proto_goal *goal, const char *digest);
 

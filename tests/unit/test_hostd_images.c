@@ -43,6 +43,9 @@ static const struct {
 	{"a running fetch needs its total", "drop image cccc",
 		{{.digest = (char *)"a", .busy = true, .have = 1, .total = 90},
 			{.digest = (char *)"c", .bytes = 20, .used = 5}}, 2, false, false},
+	{"one that is too large takes what it was given", "",
+		{{.digest = (char *)"a", .busy = true, .have = 1, .total = 900, .room = 80},
+			{.digest = (char *)"c", .bytes = 20, .used = 5}}, 2, false, false},
 	{"a drop that is under way is waited for", "",
 		{{.digest = (char *)"a", .whole = true, .bytes = 90}, {.digest = (char *)"b", .whole = true},
 			{.digest = (char *)"c", .bytes = 20, .used = 5, .busy = true},
@@ -158,6 +161,10 @@ static void test_memory_is_promised_once(void **state)
 	assert_int_equal(hold_share(&seen, &goal, goal.vms.at[0].image), 256 * mib);
 	seen.memory = 0;
 	assert_int_equal(hold_share(&seen, &goal, goal.vms.at[0].image), 0);
+	seen.room = 9000 * mib; /* a scratch partition's is promised likewise */
+	assert_int_equal(hold_share(&seen, &goal, goal.vms.at[0].image), 4000 * mib);
+	seen.room = 1000 * mib;
+	assert_int_equal(hold_share(&seen, &goal, goal.vms.at[0].image), 256 * mib);
 	host_seen_done(&seen);
 	proto_goal_done(&goal);
 }
