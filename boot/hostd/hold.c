@@ -100,7 +100,7 @@ static void note_end(const char *image_dir, const char *digest, struct hold_prog
 	progress->limited = !whole;
 }
 
-enum { RESERVE_MIB = 512, ROOM_MIN_MIB = 256, LOOK_MS = 400 };
+enum { RESERVE_MIB = 512, LOOK_MS = 400 };
 
 uint64_t hold_room(uint64_t memory_mib, const struct proto_goal *goal)
 {
@@ -111,23 +111,45 @@ uint64_t hold_room(uint64_t memory_mib, const struct proto_goal *goal)
 	uint64_t left = memory_mib > taken ? memory_mib - taken : 0;
 	if (memory_mib == 0)
 		return 0; /* unknown */
-	return (left > ROOM_MIN_MIB ? left : ROOM_MIN_MIB) << 20;
+	return (left > IMAGE_LEAST_MIB ? left : IMAGE_LEAST_MIB) << 20;
 }
 
-uint64_t hold_share(
-	const struct host_seen *seen, const struct proto_goal *goal, const char *digest)
+struct shrinking {
+	char *image_dir, *digest;
+	uint64_t room;
+};
+
+static void shrink(void *arg)
 {
-	const uint64_t least = (uint64_t)ROOM_MIN_MIB << 20;
-	uint64_t left = seen->room ? seen->room : seen->memory;
-	if (left == 0)
-		return 0;
+	const struct shrinking *less = arg;
+	auto_held struct held *held = NULL;
+	if (held_open(less->image_dir, less->digest, &held, NULL) == 0 && held_limit(held) > less->room)
+		held_set_limit(held, less->room);
+}
+
+static void shrunk(void *arg)
+{
+	struct shrinking *less = arg;
+	free(less->image_dir);
+	free(less->digest);
+	free(less);
+}
+
+void hold_shrink(struct loop *loop, const char *image_dir, const struct proto_goal *goal, struct host_seen *seen)
+{
 	vec_each (struct image_track, track, &seen->images) {
-		bool counts = strcmp(track->digest, digest) != 0 &&
-			      goal_image_wanted(goal, track->digest);
-		uint64_t need = counts ? image_need(track, true) : 0;
-		left = left > need ? left - need : 0;
+		uint64_t share = image_share(seen, goal, track->digest);
+		if (share == 0 || track->room <= share || track->total <= share || track->whole)
+			continue;
+		if (track->progress) {
+			track->progress->cancel = true;
+		} else if (track->limited && !track->busy) {
+			struct shrinking *less = xnew(struct shrinking);
+			*less = (struct shrinking){xstrdup(image_dir), xstrdup(track->digest), share};
+			track->room = share;
+			loop_work(loop, shrink, shrunk, less);
+		}
 	}
-	return left > least ? left : least;
 }
 
 struct hold_progress *hold_progress_new(uint64_t room, struct loop *loop, loop_fn *poke, void *arg)

@@ -46,10 +46,11 @@ struct hold_progress *hold_progress_new(
 /* The room for images, in bytes, beside the VMs of the goal (NULL: none) on a host with
  * `memory_mib`; 0 when that is 0. Pure. */
 uint64_t hold_room(uint64_t memory_mib, const struct proto_goal *goal);
-/* Of the scratch partition's room or the memory for images, what the other images that the goal wants
- * leave to this one, but a little in any case; 0 when there is neither. Pure. */
-uint64_t hold_share(
-	const struct host_seen *seen, const struct proto_goal *goal, const char *digest);
+/* Images that are held in part and were given more than their share (reconcile.h) is now, since VMs or other
+ * images came, make room, in a worker; of one that is on its way the fetch is called off, and begun anew with
+ * less. Sets `room` of the tracks. */
+void hold_shrink(
+	struct loop *loop, const char *image_dir, const struct proto_goal *goal, struct host_seen *seen);
 
 /* Fetches the image from `url` ("http://10.71.0.1:8080"), going on where a former try ended. 0: it
  * is whole, or (`limited`) all is here that may be. Blocks; for worker threads. */

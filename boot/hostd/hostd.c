@@ -231,7 +231,7 @@ static void something_due(void *arg);
 /* Without disk servers VMs need whole images, whatever room there is. */
 static struct hold_progress *new_progress(struct hostd *h, struct image_track *image)
 {
-	image->room = h->bases ? hold_share(&h->seen, goal_of(h), image->digest) : 0;
+	image->room = h->bases ? image_share(&h->seen, goal_of(h), image->digest) : 0;
 	struct hold_progress *progress = hold_progress_new(image->room, h->loop, something_due, h);
 	progress->chain = sharing_chain(h->sharing);
 	progress->serve_port = h->options->peer_port;
@@ -341,6 +341,7 @@ static void rethink(struct hostd *h)
 		h->seen.memory = h->seen.room ? 0 : hold_room(h->facts.memory_mib, goal_of(h));
 		if (goal_of(h))
 			seen_call_off(&h->seen, goal_of(h));
+		hold_shrink(h->loop, h->place.image_dir, goal_of(h), &h->seen);
 		reconcile(goal_of(h), leaving(h), &h->seen, clock_mono_ms(), &steps, &due_ms);
 		vec_each (struct step, step, &steps)
 			start_step(h, step);

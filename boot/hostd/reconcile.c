@@ -13,6 +13,8 @@
  *     scratch partition only when its room is needed or many are kept, and never while the host
  *     leaves; in memory not while a wanted one, perhaps another revision of it, may copy from it
  *     and there is room;
+ *   - no VM is made on an image that is whole and takes memory which VMs were promised since: that
+ *     is dropped, and fetched again in part;
  *   - in memory, the next image is fetched when it is known how large those on their way are;
  *   - few images are fetched at a time, those of VMs first: each takes a worker for as long as it
  *     comes, and polls, reports and VMs need workers, too.
@@ -106,6 +108,30 @@ static bool due(struct round *r, int64_t at_ms)
 	return false;
 }
 
+static bool has_step(const struct round *r, enum step_kind kind, const char *subject)
+{
+	vec_each (struct step, step, r->steps)
+		if (step->kind == kind && strcmp(step->subject, subject) == 0)
+			return true;
+	return false;
+}
+
+/* Is it whole in memory, since it was given more than VMs leave of that now? While none of them reads its
+ * file it can go, and come again in part. */
+static bool outgrown(const struct round *r, const struct image_track *image)
+{
+	uint64_t share = image_share(r->seen, r->goal, image->digest);
+	if (r->seen->room || !image->whole || image->room <= share || image_need(image, true) <= share)
+		return false;
+	vec_each (struct vm_track, track, &r->seen->vms) {
+		const struct proto_vm *vm = goal_vm(r->goal, track->id);
+		if ((track->domain || track->files || track->busy) &&
+			(!vm || strcmp(vm->image, image->digest) == 0))
+			return false;
+	}
+	return true;
+}
+
 static void wanted_vm(struct round *r, const struct proto_vm *vm, const struct vm_track *track)
 {
 	char uuid[UUID_TEXT];
@@ -127,7 +153,10 @@ static void wanted_vm(struct round *r, const struct proto_vm *vm, const struct v
 		return;
 	if (track && (track->failures >= VM_TRIES || !due(r, track->retry_at_ms)))
 		return;
-	add(r, STEP_MAKE_VM, vm->id);
+	if (!outgrown(r, image))
+		add(r, STEP_MAKE_VM, vm->id);
+	else if (!image->busy && !has_step(r, STEP_DROP_IMAGE, vm->image))
+		add(r, STEP_DROP_IMAGE, vm->image);
 }
 
 static void unwanted_vm(struct round *r, const struct vm_track *track)
@@ -183,10 +212,7 @@ static void wanted_image(struct round *r, const char *digest, unsigned most_fetc
 	const struct image_track *track = image_track_find(r->seen, digest);
 	if (track && (track->whole || track->limited || track->busy || !due(r, track->retry_at_ms)))
 		return;
-	vec_each (struct step, step, r->steps)
-		if (step->kind == STEP_FETCH_IMAGE && strcmp(step->subject, digest) == 0)
-			return;
-	if (size_pending(r) || fetches(r) >= most_fetches)
+	if (has_step(r, STEP_FETCH_IMAGE, digest) || size_pending(r) || fetches(r) >= most_fetches)
 		return;
 	add(r, STEP_FETCH_IMAGE, digest);
 }
@@ -214,6 +240,21 @@ uint64_t image_need(const struct image_track *track, bool wanted)
 {
 	uint64_t need = most(track->bytes, wanted ? track->total : track->have);
 	return track->room && track->room < need && !track->whole ? track->room : need;
+}
+
+uint64_t image_share(const struct host_seen *seen, const struct proto_goal *goal, const char *digest)
+{
+	const uint64_t least = (uint64_t)IMAGE_LEAST_MIB << 20;
+	uint64_t left = seen->room ? seen->room : seen->memory;
+	if (left == 0)
+		return 0;
+	vec_each (struct image_track, track, &seen->images) {
+		bool counts = strcmp(track->digest, digest) != 0 &&
+			      goal_image_wanted(goal, track->digest);
+		uint64_t need = counts ? image_need(track, true) : 0;
+		left = left > need ? left - need : 0;
+	}
+	return left > least ? left : least;
 }
 
 /* Was a wanted longer ago than b? */

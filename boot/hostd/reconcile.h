@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include "lib/proto.h"
 
-enum { VM_TRIES = 3, UUID_TEXT = 37 };
+enum { VM_TRIES = 3, UUID_TEXT = 37, IMAGE_LEAST_MIB = 256 };
 
 /* What this host knows of one VM of ours. */
 struct vm_track {
@@ -84,6 +84,9 @@ void vm_uuid(const char *instance_id, char ret_uuid[UUID_TEXT]);
 const struct proto_vm *goal_vm(const struct proto_goal *goal, const char *id);
 /* Bytes that an image takes, or will take when it is wanted and its size is known. */
 uint64_t image_need(const struct image_track *track, bool wanted);
+/* Of the scratch partition's room or the memory for images, what the other images that the goal wants
+ * leave to this one, but a little in any case; 0 when there is neither. */
+uint64_t image_share(const struct host_seen *seen, const struct proto_goal *goal, const char *digest);
 /* By its list or by one of its VMs; goal NULL: no. */
 bool goal_image_wanted(const struct proto_goal *goal, const char *digest);
 struct vm_track *vm_track_find(const struct host_seen *seen, const char *id);

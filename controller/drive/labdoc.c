@@ -2,9 +2,9 @@
 /* The lab document: everything another controller needs to plan with this lab, and nothing else.
  *
  * Free CPUs and memory are what is left after every VM that an open cluster has on the host, whether it runs
- * already or is only promised; the reserve of the host system is off as well. So two controllers that plan at the
- * same time may promise the same host twice, but the second one is refused by this lab when it comes (its veto),
- * and plans anew. */
+ * already or is only promised; the reserve of the host system is off as well, and what images take that lie whole
+ * in a host's memory and are read there. So two controllers that plan at the same time may promise the same host
+ * twice, but the second one is refused by this lab when it comes (its veto), and plans anew. */
 #include "controller/drive/labdoc.h"
 
 #include "controller/drive/state.h"
@@ -28,6 +28,7 @@ void labdocs_done(struct lab_documents *documents)
 
 struct promised {
 	uint64_t cpus, memory_mib, n;
+	struct strings images; /* digests, one per VM */
 };
 
 static int promised_on(struct controller *controller, const char *pc, const struct clusters *clusters,
@@ -43,9 +44,34 @@ static int promised_on(struct controller *controller, const char *pc, const stru
 				ret_promised->cpus += cluster->cpus;
 				ret_promised->memory_mib += cluster->memory_mib;
 				ret_promised->n++;
+				vec_push(&ret_promised->images, xstrdup(cluster->image));
 			}
 	vms_done(&vms);
 	return r;
+}
+
+static bool lists(const struct strings *list, const char *text)
+{
+	vec_each (char *, one, list)
+		if (strcmp(*one, text) == 0)
+			return true;
+	return false;
+}
+
+/* Memory that is not to be had any more: a VM that began on a whole image reads its file. What was fetched
+ * ahead goes when the memory is needed, and what is held in part shrinks. */
+static uint64_t images_mib(struct controller *controller, const char *pc, const struct strings *used)
+{
+	struct proto_report report = {0};
+	uint64_t bytes = 0;
+	if (used->n == 0 || store_pc_report(controller->store, pc, &report, NULL) < 0)
+		return 0;
+	vec_each (struct proto_image_seen, image, &report.images)
+		if (report.scratch_mib == 0 && image->have == image->total && lists(used, image->digest))
+			bytes += image->total;
+	proto_report_done(&report);
+	bytes >>= 20;
+	return bytes > PLACE_IMAGES_MIB ? bytes - PLACE_IMAGES_MIB : 0;
 }
 
 /* What it reports as whole, and what it keeps on its disk and is perhaps still verifying. */
@@ -56,10 +82,8 @@ static void held_images(struct controller *controller, const char *pc, struct st
 		store_pc_report(controller->store, pc, &report, NULL) < 0)
 		return;
 	vec_each (struct proto_image_seen, image, &report.images) {
-		bool listed = image->total == 0 || image->have < image->total;
-		for (size_t i = 0; i < images->n; i++)
-			listed = listed || strcmp(images->at[i], image->digest) == 0;
-		if (!listed)
+		bool whole = image->total > 0 && image->have == image->total;
+		if (whole && !lists(images, image->digest))
 			vec_push(images, xstrdup(image->digest));
 	}
 	proto_report_done(&report);
@@ -72,12 +96,14 @@ static int add_host(struct controller *controller, const struct pc *pc, const st
 	int r = promised_on(controller, pc->name, clusters, &promised, err);
 	if (r < 0)
 		return r;
+	uint64_t taken_mib = promised.memory_mib + images_mib(controller, pc->name, &promised.images);
+	strings_done(&promised.images);
 	struct lab_host *host = vec_add(hosts);
 	host->pc = xstrdup(pc->name);
 	host->cpus = pc->facts.cpus;
 	host->memory_mib = pc->facts.memory_mib;
 	host->free_cpus = place_free_cpus(pc->facts.cpus, promised.cpus);
-	host->free_memory_mib = place_free_memory(pc->facts.memory_mib, promised.memory_mib, promised.n);
+	host->free_memory_mib = place_free_memory(pc->facts.memory_mib, taken_mib, promised.n);
 	held_images(controller, pc->name, &host->images);
 	return 0;
 }

@@ -9,7 +9,8 @@
 #include "lib/error.h"
 
 enum {
-	PLACE_HOST_RESERVE_MIB = 512, /* of a PC's memory, for the host system and its image cache */
+	PLACE_HOST_RESERVE_MIB = 512, /* of a PC's memory, for the host system and its image cache, */
+	PLACE_IMAGES_MIB = 256,	      /* which has so much of it */
 	PLACE_VM_OVERHEAD_MIB = 32,   /* of each VM, beside its own memory */
 };
 

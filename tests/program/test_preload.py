@@ -134,6 +134,24 @@ def test_what_a_pc_keeps_is_known_before_it_boots_again(lab):
     assert pc(controller, 2)["kept"] == [], "the partition was wiped by day: the host's word counts"
 
 
+def test_memory_that_an_image_takes_is_not_promised(lab):
+    """A VM reads the file of an image that is whole in the host's memory, so it stays; all else makes room for VMs."""
+    controller = lab("none")
+    mpi = make_image(controller, "mpi")
+    controller.begin_night()
+    host = Host(controller, 1).boot()
+
+    def fits(memory_mib: int, have: int = 800, **report) -> bool:
+        assert host.report(images=[{"digest": mpi, "have": have * MIB, "total": 800 * MIB}], **report).status == 204
+        return controller("POST", "/clusters?dry_run=1", {"name": "bob", "n": 1, "image": "mpi", "memory_mib": memory_mib}).status == 200
+
+    assert fits(3500), "fetched ahead"
+    controller.ok("POST", "/clusters", {"name": "alice", "n": 1, "image": "mpi", "memory_mib": 1024})
+    assert not fits(2400) and fits(1900), "of 4096: 512 and 1024, and 800 of which 256 are among the 512"
+    assert fits(2400, have=700), "in part"
+    assert fits(2400, scratch_mib=5000), "on a disk"
+
+
 def test_a_partition_that_is_not_used_is_told(lab):
     controller = lab("none")
     mpi = make_image(controller, "mpi")

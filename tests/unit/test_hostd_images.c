@@ -150,21 +150,48 @@ static void test_memory_is_promised_once(void **state)
 	check_steps("its size is not known", &goal, &seen, "");
 	seen.images.at[0].total = 600 * mib;
 	check_steps("now it is", &goal, &seen, "fetch image bbbb");
-	assert_int_equal(hold_share(&seen, &goal, goal.vms.at[1].image), 400 * mib);
-	assert_int_equal(hold_share(&seen, &goal, goal.vms.at[0].image), 1000 * mib);
+	assert_int_equal(image_share(&seen, &goal, goal.vms.at[1].image), 400 * mib);
+	assert_int_equal(image_share(&seen, &goal, goal.vms.at[0].image), 1000 * mib);
 	vec_push(&seen.images,
 		((struct image_track){.digest = digest_of('b'), .total = 5000 * mib, .room = 400 * mib}));
-	assert_int_equal(hold_share(&seen, &goal, goal.vms.at[0].image), 600 * mib);
+	assert_int_equal(image_share(&seen, &goal, goal.vms.at[0].image), 600 * mib);
 	vec_push(&seen.images, ((struct image_track){.digest = digest_of('c'), .bytes = 900 * mib}));
-	assert_int_equal(hold_share(&seen, &goal, goal.vms.at[0].image), 600 * mib);
+	assert_int_equal(image_share(&seen, &goal, goal.vms.at[0].image), 600 * mib);
 	seen.images.at[1].room = 5000 * mib;
-	assert_int_equal(hold_share(&seen, &goal, goal.vms.at[0].image), 256 * mib);
+	assert_int_equal(image_share(&seen, &goal, goal.vms.at[0].image), 256 * mib);
 	seen.memory = 0;
-	assert_int_equal(hold_share(&seen, &goal, goal.vms.at[0].image), 0);
+	assert_int_equal(image_share(&seen, &goal, goal.vms.at[0].image), 0);
 	seen.room = 9000 * mib; /* a scratch partition's is promised likewise */
-	assert_int_equal(hold_share(&seen, &goal, goal.vms.at[0].image), 4000 * mib);
+	assert_int_equal(image_share(&seen, &goal, goal.vms.at[0].image), 4000 * mib);
 	seen.room = 1000 * mib;
-	assert_int_equal(hold_share(&seen, &goal, goal.vms.at[0].image), 256 * mib);
+	assert_int_equal(image_share(&seen, &goal, goal.vms.at[0].image), 256 * mib);
+	host_seen_done(&seen);
+	proto_goal_done(&goal);
+}
+
+/* What came whole when there was more memory goes and comes again in part, unless a VM reads its file. */
+static void test_vms_that_came_since_take_memory(void **state)
+{
+	const uint64_t mib = 1 << 20;
+	struct proto_goal goal = goal_of(2, "x");
+	struct host_seen seen = {.domains_known = true, .memory = 1000 * mib};
+	struct image_track *image = vec_add(&seen.images);
+	(void)state;
+	*image = (struct image_track){
+		.digest = digest_of('a'), .whole = true, .total = 600 * mib, .room = 1000 * mib};
+	check_steps("it fits", &goal, &seen, "make VM a-001; make VM a-002");
+	seen.memory = 500 * mib;
+	check_steps("it does not, for two VMs", &goal, &seen, "drop image aaaa");
+	image->busy = true;
+	check_steps("it is going", &goal, &seen, "");
+	image->busy = false;
+	image->room = 0;
+	check_steps("nothing can serve a part", &goal, &seen, "make VM a-001; make VM a-002");
+	image->room = seen.room = 1000 * mib;
+	check_steps("it lies on a disk", &goal, &seen, "make VM a-001; make VM a-002");
+	seen.room = 0;
+	run_vm(&seen);
+	check_steps("a VM reads it", &goal, &seen, "make VM a-002");
 	host_seen_done(&seen);
 	proto_goal_done(&goal);
 }
@@ -375,12 +402,53 @@ static void test_a_scan_tells_how_much_is_here(void **state)
 	host_seen_done(&seen);
 }
 
+static void nothing(void *arg)
+{
+	(void)arg;
+}
+
+static void quit(void *arg)
+{
+	loop_quit(arg, 0);
+}
+
+static void test_what_is_held_in_part_makes_room(void **state)
+{
+	const uint64_t mib = 1 << 20;
+	auto_free char *digest = hold_image(*state, 3, 1);
+	struct hold_progress progress = {0};
+	struct proto_goal goal = {0};
+	struct host_seen seen = {.memory = 400 * mib};
+	auto_held struct held *held = NULL;
+	struct loop *loop;
+	assert_int_equal(loop_new(&loop, NULL), 0);
+	assert_int_equal(held_open(*state, digest, &held, NULL), 0);
+	held_set_limit(held, 500 * mib);
+	vec_push(&seen.images, ((struct image_track){.digest = xstrdup(digest), .limited = true, .total = 900 * mib,
+				       .room = 500 * mib}));
+	vec_push(&seen.images, ((struct image_track){.digest = digest_of('b'), .busy = true, .total = 450 * mib,
+				       .room = 500 * mib, .progress = &progress}));
+	hold_shrink(loop, *state, &goal, &seen);
+	loop_work(loop, nothing, quit, loop); /* it is begun after the other, and the loop waits for both */
+	loop_run(loop);
+	loop_free(loop);
+	assert_int_equal(seen.images.at[0].room, 400 * mib);
+	assert_int_equal(held_limit(held), 400 * mib);
+	assert_true(progress.cancel);
+	progress.cancel = false;
+	seen.images.at[1].total = 300 * mib;
+	hold_shrink(NULL, *state, &goal, &seen); /* all have what they need */
+	assert_false(progress.cancel);
+	host_seen_done(&seen);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_room),
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_memory_is_promised_once),
+		cmocka_unit_test(test_vms_that_came_since_take_memory),
 		cmocka_unit_test(test_few_fetches_at_a_time),
 		cmocka_unit_test(test_a_full_disk_costs_one_image_a_try),
 		cmocka_unit_test(test_many_small_images),
@@ -389,6 +457,8 @@ int main(void)
 		cmocka_unit_test(test_room_for_an_image),
 		cmocka_unit_test_setup_teardown(
 			test_a_scan_tells_how_much_is_here, folder_make, folder_remove),
+		cmocka_unit_test_setup_teardown(
+			test_what_is_held_in_part_makes_room, folder_make, folder_remove),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
