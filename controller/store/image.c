@@ -9,6 +9,7 @@
  * at the next start, which costs time only, because chunks are content-addressed. */
 #include "controller/store/image.h"
 
+#include "controller/store/pc.h"
 #include "controller/store/store.h"
 #include "lib/clock.h"
 
@@ -198,6 +199,8 @@ int store_image_delete(
 	r = store_exec(store, NULL, err,
 		"DELETE FROM image WHERE name = ?1 AND (?2 = 0 OR revision = ?2)", "si", name,
 		(int64_t)revision);
+	if (r >= 0) /* those that were to have it at hand would ask for it all night */
+		r = store_pc_bump_hosts(store, err);
 	if (r >= 0) {
 		auto_free char *subject = xasprintf("image/%s", name);
 		auto_free char *which =

@@ -291,6 +291,12 @@ int store_pc_set_night(struct store *store, const char *name, int64_t night, str
 	return r >= 0 && changes == 0 ? unknown(err, name) : r;
 }
 
+int store_pc_bump_hosts(struct store *store, struct error **err)
+{
+	return store_exec(store, NULL, err,
+		"UPDATE pc SET generation = generation + 1 WHERE state IN ('host', 'hosting')", "");
+}
+
 int store_pc_bump(
 	struct store *store, const char *name, uint64_t *ret_generation, struct error **err)
 {

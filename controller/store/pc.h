@@ -42,6 +42,8 @@ int store_pc_set_night(struct store *store, const char *name, int64_t night, str
 /* Its goal changed: the generation grows by one. ret_generation may be NULL. */
 int store_pc_bump(
 	struct store *store, const char *name, uint64_t *ret_generation, struct error **err);
+/* The goals of all hosts changed. */
+int store_pc_bump_hosts(struct store *store, struct error **err);
 /* A host session was let in: its boot id and facts; the report of an earlier session is dropped. */
 int store_pc_set_session(
 	struct store *store, const char *name, const struct proto_facts *facts, struct error **err);

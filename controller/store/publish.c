@@ -14,6 +14,7 @@
 #include "controller/store/publish.h"
 
 #include "controller/store/image.h"
+#include "controller/store/pc.h"
 #include "controller/store/store.h"
 #include "lib/clock.h"
 
@@ -71,10 +72,7 @@ static int add_act(
 		"siisi", image->name, now > next ? now : next, (int64_t)image->revision,
 		image->digest, now);
 	if (r >= 0) /* what hosts fetch ahead is the published revision: their goals change */
-		r = store_exec(store, NULL, err,
-			"UPDATE pc SET generation = generation + 1 WHERE state IN ('host', "
-			"'hosting')",
-			"");
+		r = store_pc_bump_hosts(store, err);
 	if (r < 0)
 		return r;
 	if (last->revision > image->revision)

@@ -9,6 +9,7 @@
 #include "controller/store/cluster.h"
 #include "controller/store/image.h"
 #include "controller/store/migrations.h"
+#include "controller/store/pc.h"
 #include "controller/store/publish.h"
 #include "controller/store/store.h"
 #include "lib/clock.h"
@@ -181,7 +182,8 @@ static void deleting(void **state)
 {
 	struct store *store = *state;
 	auto_error struct error *err = NULL, *why = NULL;
-	uint64_t next = 0;
+	const struct pc pc = {.name = (char *)"pc1", .mac = {{2, 0, 0, 0, 0, 1}}, .address = {0x0a47000b}};
+	uint64_t next = 0, generation = 0, after = 0;
 
 	add(store, "mpi", 1);
 	add(store, "mpi", 2);
@@ -191,7 +193,12 @@ static void deleting(void **state)
 	assert_non_null(strstr(err->text, "cluster alice uses revision 1"));
 	assert_int_equal(store_image_delete(store, "mpi", 2, false, &why), -EBUSY);
 	assert_non_null(strstr(why->text, "--force"));
+	assert_int_equal(store_pc_insert(store, &pc, NULL), 0);
+	assert_int_equal(store_pc_set_state(store, "pc1", PC_HOST, 0, NULL, NULL), 0);
+	assert_int_equal(store_pc_bump(store, "pc1", &generation, NULL), 0);
 	assert_int_equal(store_image_delete(store, "mpi", 2, true, NULL), 0);
+	assert_int_equal(store_pc_bump(store, "pc1", &after, NULL), 0);
+	assert_int_equal(after, generation + 2); /* hosts that fetched it ahead are told */
 	assert_int_equal(published(store), 0); /* nothing takes its place by itself */
 	assert_int_equal(store_image_next_revision(store, "mpi", &next, NULL), 0);
 	assert_int_equal(next, 3); /* 2 was somebody else's */
