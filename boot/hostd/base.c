@@ -23,6 +23,7 @@
 #include <poll.h>
 #include "boot/hostd/backoff.h"
 #include "boot/hostd/hold.h"
+#include "images/base_reader.h"
 #include "lib/clock.h"
 #include "lib/file.h"
 #include "lib/hash.h"
@@ -34,7 +35,8 @@ enum { LIVED_MS = 10000, LOOK_MS = 20 };
 
 struct base {
 	struct bases *bases;
-	char *digest, *image_dir, *url, *socket, *mark;
+	char *digest, *image_dir, *socket, *mark;
+	struct strings urls; /* "url=http://10.71.0.12:8081", as nbdkit is told them */
 	pid_t pid; /* 0: none runs */
 	sd_event_source *child;
 	struct loop_timer *again;
@@ -115,12 +117,13 @@ static int spawn_server(struct base *base, struct error **err)
 {
 	auto_free char *dir = xasprintf("dir=%s", base->image_dir);
 	auto_free char *digest = xasprintf("digest=%s", base->digest);
-	auto_free char *url = xasprintf("url=%s", base->url);
 	auto_free char *parent = xasprintf("parent=%d", (int)getpid());
-	const char *const argv[] = {"nbdkit", "--foreground", "--unix", base->socket,
-		base->bases->plugin, dir, digest, url, parent, NULL};
+	const char *argv[8 + BASE_URLS_MAX + 1] = {"nbdkit", "--foreground", "--unix", base->socket,
+		base->bases->plugin, dir, digest, parent};
 	int r = file_mkdirs(base->bases->vm_dir, 0755, err);
 
+	for (size_t i = 0; i < base->urls.n; i++)
+		argv[8 + i] = base->urls.at[i];
 	if (r == 0)
 		r = file_write(base->mark, "", 0, 0644, err);
 	if (r < 0)
@@ -161,7 +164,18 @@ static void start(void *arg)
 	}
 }
 
-void bases_serve(struct bases *bases, const char *image_dir, const char *digest, const char *url)
+/* The PCs that hold the image, then the controller: its port is everybody's, and it may be dead. */
+static void urls_add(struct strings *urls, const struct proto_goal *goal, const char *digest)
+{
+	vec_each (struct proto_image, image, &goal->images)
+		for (size_t i = 0; i < image->peers.n && strcmp(image->digest, digest) == 0; i++)
+			if (urls->n < BASE_URLS_MAX - 1)
+				vec_push(urls, xasprintf("url=%s", image->peers.at[i]));
+	if (goal->chunk_url)
+		vec_push(urls, xasprintf("url=%s", goal->chunk_url));
+}
+
+void bases_serve(struct bases *bases, const char *image_dir, const char *digest, const struct proto_goal *goal)
 {
 	struct base *base;
 
@@ -171,7 +185,7 @@ void bases_serve(struct bases *bases, const char *image_dir, const char *digest,
 	base->bases = bases;
 	base->digest = xstrdup(digest);
 	base->image_dir = xstrdup(image_dir);
-	base->url = xstrdup(url);
+	urls_add(&base->urls, goal, digest);
 	base->socket = base_socket(bases->vm_dir, digest);
 	base->mark = mark_path(bases->vm_dir, digest);
 	base->again = loop_timer_new(bases->loop, start, base);
@@ -188,8 +202,8 @@ void bases_note(struct bases *bases, struct image_track *image)
 	image->limited = image->progress->limited;
 }
 
-void bases_follow(
-	struct bases *bases, const char *image_dir, const char *url, struct image_tracks *images)
+void bases_follow(struct bases *bases, const char *image_dir, const struct proto_goal *goal,
+	struct image_tracks *images)
 {
 	if (!bases)
 		return;
@@ -197,8 +211,8 @@ void bases_follow(
 		auto_free char *path = mark_path(bases->vm_dir, image->digest);
 
 		bases_note(bases, image);
-		if (url && access(path, F_OK) == 0)
-			bases_serve(bases, image_dir, image->digest, url);
+		if (goal && goal->chunk_url && access(path, F_OK) == 0)
+			bases_serve(bases, image_dir, image->digest, goal);
 	}
 }
 
@@ -218,7 +232,7 @@ static void end(struct base *base)
 	loop_timer_free(base->again);
 	free(base->digest);
 	free(base->image_dir);
-	free(base->url);
+	strings_done(&base->urls);
 	free(base->socket);
 	free(base->mark);
 	free(base);

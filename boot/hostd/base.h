@@ -18,15 +18,16 @@ struct bases *bases_new(struct loop *loop, const char *plugin, const char *vm_di
 void bases_stop(struct bases *bases);
 void bases_free(struct bases *bases);
 
-/* From now on there is a server of this image: it is started, and again when it dies. Does nothing
- * when there is one. */
-void bases_serve(struct bases *bases, const char *image_dir, const char *digest, const char *url);
+/* From now on there is a server of this image: it is started, and again when it dies. It asks those
+ * whom the goal names at this moment. Does nothing when there is one. */
+void bases_serve(
+	struct bases *bases, const char *image_dir, const char *digest, const struct proto_goal *goal);
 /* Takes over from the image's fetch, if one is under way, whether VMs may start on it. */
 void bases_note(struct bases *bases, struct image_track *image);
 /* Does so for all, and serves again what a former hostd of this boot served, whose VMs may still be
- * reading. `url` NULL: no server of chunks is known. */
-void bases_follow(
-	struct bases *bases, const char *image_dir, const char *url, struct image_tracks *images);
+ * reading. `goal` NULL: no server of chunks is known. */
+void bases_follow(struct bases *bases, const char *image_dir, const struct proto_goal *goal,
+	struct image_tracks *images);
 /* The first guest of an image that is served here said ready: true once. */
 bool bases_first_ready(struct bases *bases, const char *digest);
 /* The image goes: so does its server. */

@@ -252,7 +252,7 @@ static void start_step(struct hostd *h, const struct step *step)
 	if (step->kind == STEP_MAKE_VM) {
 		const char *digest = goal_vm(goal_of(h), step->subject)->image;
 		if (!image_track_find(&h->seen, digest)->whole)
-			bases_serve(h->bases, h->place.image_dir, digest, h->keep.goal.chunk_url);
+			bases_serve(h->bases, h->place.image_dir, digest, goal_of(h));
 	}
 	work_start(h->loop, &h->place, goal_of(h), step, progress, step_ended, h);
 }
@@ -335,8 +335,7 @@ static void rethink(struct hostd *h)
 	if (h->stopping || h->stage == HANDBACK_REBOOT)
 		return;
 	if (h->running || leaving(h)) {
-		bases_follow(h->bases, h->place.image_dir,
-			goal_of(h) ? h->keep.goal.chunk_url : NULL, &h->seen.images);
+		bases_follow(h->bases, h->place.image_dir, goal_of(h), &h->seen.images);
 		seen_progress(&h->seen);
 		h->seen.memory = h->seen.room ? 0 : hold_room(h->facts.memory_mib, goal_of(h));
 		if (goal_of(h))
