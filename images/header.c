@@ -8,7 +8,8 @@
  * raw has no header to check, which makes it dangerous the other way round: a file of another
  * format taken for raw would import "successfully" and boot into nothing. Unless the caller said
  * raw, a file with the magic of any format in the table is refused by that format's name, with the
- * command that helps.
+ * command that helps. A disk may begin with whatever its owner likes, so one that is named raw is
+ * taken for that; but none begins as what we unpack ourselves, and that is refused all the same.
  *
  * The rules of qcow2 and VMDK are in header_qcow2.c and header_vmdk.c. Nothing here allocates by a
  * number from the file.
@@ -18,6 +19,7 @@
 #include <sys/stat.h>
 
 #include "images/manifest.h"
+#include "images/unpack.h"
 #include "images/vmdk_descriptor.h"
 
 static const char *const format_names[] = {"unknown", "raw", "qcow2", "vmdk", "ova"};
@@ -93,13 +95,20 @@ static int descriptor_refuse(int fd, struct error **err)
 static int raw_check(
 	int fd, uint64_t file_size, bool named, struct image_header *header, struct error **err)
 {
+	bool unpacks = packing_of(fd) != PACKING_NONE;
+
 	if (!named && has_magic(fd, file_size,
 			      &(struct magic){0, DESCRIPTOR_MAGIC, sizeof(DESCRIPTOR_MAGIC) - 1, "",
 				      false}))
 		return descriptor_refuse(fd, err);
-	for (size_t i = 0; i < ARRAY_LEN(magics) && !named; i++) {
+	for (size_t i = 0; i < ARRAY_LEN(magics) && (!named || unpacks); i++) {
 		if (!has_magic(fd, file_size, &magics[i]))
 			continue;
+		if (named)
+			return error_field(err, -EINVAL, "format",
+				"this is a %s file, not a raw disk; name no format, and what is "
+				"in it is imported",
+				magics[i].name);
 		if (magics[i].packed)
 			return error_field(err, -EINVAL, "format",
 				"this is a %s file, not a disk image; unpack it and import what is "

@@ -203,21 +203,22 @@ static const struct raw_case {
 	const char *bytes;
 	size_t len;
 	const char *reason; /* when the format is not named */
+	bool named;	    /* also when it is: we unpack such files */
 } raw_cases[] = {
-	{"VMDK", 0, "KDMV", 4, "VMDK"},
-	{"VMDK descriptor", 0, "# Disk DescriptorFile\n", 22, "VMDK"},
-	{"VDI", 64, "\x7f\x10\xda\xbe", 4, "VDI"},
-	{"VHDX", 0, "vhdxfile", 8, "VHDX"},
-	{"VHD footer", 8192 - 512, "conectix", 8, "VHD"},
-	{"DMG trailer", 8192 - 512, "koly", 4, "DMG"},
-	{"QED", 0, "QED\0", 4, "QED"},
-	{"LUKS", 0, "LUKS\xba\xbe", 6, "LUKS"},
-	{"OVA", 257, "ustar", 5, "tar or OVA"},
-	{"gzip", 0, "\x1f\x8b\x08", 3, "unpack"},
-	{"xz", 0, "\xfd\x37zXZ\0", 6, "unpack"},
-	{"zstd", 0, "\x28\xb5\x2f\xfd", 4, "unpack"},
-	{"zip", 0, "PK\x03\x04", 4, "unpack"},
-	{"a boot sector", 510, "\x55\xaa", 2, NULL},
+	{"VMDK", 0, "KDMV", 4, "VMDK", false},
+	{"VMDK descriptor", 0, "# Disk DescriptorFile\n", 22, "VMDK", false},
+	{"VDI", 64, "\x7f\x10\xda\xbe", 4, "VDI", false},
+	{"VHDX", 0, "vhdxfile", 8, "VHDX", false},
+	{"VHD footer", 8192 - 512, "conectix", 8, "VHD", false},
+	{"DMG trailer", 8192 - 512, "koly", 4, "DMG", false},
+	{"QED", 0, "QED\0", 4, "QED", false},
+	{"LUKS", 0, "LUKS\xba\xbe", 6, "LUKS", false},
+	{"OVA", 257, "ustar", 5, "tar or OVA", false},
+	{"gzip", 0, "\x1f\x8b\x08", 3, "unpack", true},
+	{"xz", 0, "\xfd\x37zXZ\0", 6, "unpack", true},
+	{"zstd", 0, "\x28\xb5\x2f\xfd", 4, "unpack", true},
+	{"zip", 0, "PK\x03\x04", 4, "unpack", false},
+	{"a boot sector", 510, "\x55\xaa", 2, NULL, false},
 };
 
 static void raw_must_not_look_like_something_else(void **state)
@@ -225,7 +226,7 @@ static void raw_must_not_look_like_something_else(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(raw_cases); i++) {
 		auto_free unsigned char *f = xcalloc(1, 8192);
-		auto_error struct error *err = NULL;
+		auto_error struct error *err = NULL, *named = NULL;
 		struct image_header header = {0};
 		int r;
 
@@ -236,8 +237,11 @@ static void raw_must_not_look_like_something_else(void **state)
 		if (raw_cases[i].reason &&
 			(r != -EINVAL || !strstr(err->text, raw_cases[i].reason)))
 			fail_msg("%s: %d %s", raw_cases[i].what, r, err ? err->text : "was taken");
-		assert_int_equal(check(f, 8192, FORMAT_RAW, &header, NULL), 0);
-		assert_int_equal(header.virtual_size, 8192);
+		r = check(f, 8192, FORMAT_RAW, &header, &named);
+		if (r != (raw_cases[i].named ? -EINVAL : 0) ||
+			(named && !strstr(named->text, "name no format")))
+			fail_msg("%s, named raw: %d %s", raw_cases[i].what, r, error_text(named, r));
+		assert_int_equal(header.virtual_size, r < 0 ? 0 : 8192);
 		assert_int_equal(check(f, 8191, FORMAT_RAW, &header, NULL), -EINVAL);
 		assert_int_equal(check(f, 8192, FORMAT_QCOW2, &header, NULL), -EINVAL);
 	}
