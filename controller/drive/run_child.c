@@ -5,13 +5,15 @@
  * program from its file), output is appended to a file as it comes, up to a limit; what is beyond is dropped with
  * one line that says so, because a program that prints in a circle must not fill the lab server's disk; nor is the
  * reserve of that disk touched (lib/space). The end is told when the child is reaped and both pipes are empty, so that
- * the last line is never lost. When this daemon is killed the kernel ends the session: after a restart its run is
- * failed, and must not go on unseen. ssh's options are all on its command line: no configuration of this machine
+ * the last line is never lost. When this daemon is killed the kernel ends the session, and with it ends the standard
+ * input of its script, which ends the program (plan/run): after a restart the run is failed, and must not go on unseen.
+ * ssh's options are all on its command line: no configuration of this machine
  * counts, no host key is ever taken on trust. */
 #include "controller/drive/run_child.h"
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include "controller/drive/runs.h"
 #include "lib/file.h"
@@ -34,6 +36,7 @@ struct run_child {
 	struct buf head; /* script and hostfile, then each piece of the program */
 	size_t head_at;
 	int program;
+	size_t program_len;
 	int output;
 	size_t written;
 };
@@ -45,12 +48,18 @@ static void close_fd(int *fd)
 	*fd = -1;
 }
 
-static void stop_input(struct run_child *child)
+static void stop_feeding(struct run_child *child)
 {
 	child->input = sd_event_source_disable_unref(child->input);
-	close_fd(&child->in);
 	close_fd(&child->program);
 	buf_done(&child->head);
+}
+
+/* Ends the run. */
+static void stop_input(struct run_child *child)
+{
+	stop_feeding(child);
+	close_fd(&child->in);
 }
 
 /* The next piece of the program; false at its end. */
@@ -58,6 +67,8 @@ static bool refill(struct run_child *child)
 {
 	char bytes[PIECE];
 	ssize_t n = read(child->program, bytes, sizeof(bytes));
+	if (n < 0)
+		stop_input(child);
 	if (n <= 0)
 		return false;
 	buf_done(&child->head);
@@ -72,7 +83,7 @@ static int on_writable(sd_event_source *source, int fd, uint32_t events, void *a
 	(void)source;
 	(void)events;
 	if (child->head_at == child->head.len && !refill(child)) {
-		stop_input(child);
+		stop_feeding(child);
 		return 0;
 	}
 	ssize_t n = write(fd, child->head.text + child->head_at, child->head.len - child->head_at);
@@ -177,9 +188,11 @@ static int start_ssh(struct run_child *child, const struct run_plan *plan, const
 static int open_files(struct run_child *child, const char *dir, const char *program, struct error **err)
 {
 	auto_free char *output = xasprintf("%s/output", dir);
+	struct stat st;
 	child->program = open(program, O_RDONLY | O_CLOEXEC);
-	if (child->program < 0)
+	if (child->program < 0 || fstat(child->program, &st) < 0)
 		return error_make(err, -ENOENT, "the program is not there any more; upload it again");
+	child->program_len = (size_t)st.st_size;
 	child->output = open(output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (child->output < 0)
 		return error_make(err, -errno, "%s: %s", output, strerror(errno));
@@ -200,10 +213,10 @@ int run_child_start(struct loop *loop, const struct run_plan *plan, const char *
 		.output = -1};
 	auto_free char *script = plan_run_script(plan);
 	auto_free char *hostfile = plan_run_hostfile(plan);
-	auto_free char *command = plan_run_command(plan, strlen(script), strlen(hostfile));
 	buf_adds(&child->head, script);
 	buf_adds(&child->head, hostfile);
 	int r = open_files(child, dir, program, err);
+	auto_free char *command = plan_run_command(plan, strlen(script), strlen(hostfile), child->program_len);
 	if (r >= 0)
 		r = start_ssh(child, plan, dir, command, err);
 	if (r >= 0) {

@@ -9,6 +9,8 @@
  * runtime's (a VM may have others), plain TCP and shared memory as transports (looking for fabrics costs seconds),
  * no tree spawn (VMs are opened from the first one), no binding (VMs have few CPUs, sometimes fewer than ranks).
  *
+ * The session's end is the run's: when the lab server's side of it is gone, killed or cut off, so is the program.
+ *
  * Texts from people are quoted as single shell words; nothing of this is ever run by a shell on the lab server. */
 #include "controller/plan/run.h"
 
@@ -47,6 +49,17 @@ static void add_head(struct buf *out, const struct run_plan *plan)
 	buf_adds(out, "\"\n"
 		      "share=\"-o BatchMode=yes -o ConnectTimeout=90 -o ConnectionAttempts=3 -o LogLevel=ERROR"
 		      " -o ControlMaster=auto -o ControlPersist=600 -o ControlPath=$PWD/c%C\"\n");
+}
+
+/* sshd sends no signal when a session without a terminal breaks off, but standard input ends. Nothing comes on it
+ * before, so the one `read` waits for that, and then ends the process group that sshd gave the session: the script, and
+ * mpirun with its ranks. Nobody else holds that input: its socket is the output's, too, whose end sshd waits for. */
+static void add_watch(struct buf *out)
+{
+	buf_adds(out, "exec 3<&0\n"
+		      "(read -r end; kill -TERM 0) <&3 3<&- >/dev/null 2>&1 &\n"
+		      "watch=$!\n"
+		      "exec 3<&- </dev/null\n");
 }
 
 static void add_copy(struct buf *out)
@@ -90,7 +103,8 @@ static void add_mpirun(struct buf *out, const struct run_plan *plan)
 
 static void add_tail(struct buf *out)
 {
-	buf_adds(out, "for vm in $others; do\n"
+	buf_adds(out, "{ kill $watch; wait $watch; } 2>/dev/null\n"
+		      "for vm in $others; do\n"
 		      "\t(ssh $share \"$vm\" \"rm -rf $dir\"; ssh $share -O exit \"$vm\") </dev/null"
 		      " >/dev/null 2>&1 &\n"
 		      "done\n"
@@ -103,18 +117,19 @@ char *plan_run_script(const struct run_plan *plan)
 {
 	struct buf out = {0};
 	add_head(&out, plan);
+	add_watch(&out);
 	add_copy(&out);
 	add_mpirun(&out, plan);
 	add_tail(&out);
 	return buf_take(&out);
 }
 
-char *plan_run_command(const struct run_plan *plan, size_t script_len, size_t hostfile_len)
+char *plan_run_command(const struct run_plan *plan, size_t script_len, size_t hostfile_len, size_t program_len)
 {
 	struct buf out = {0};
 	buf_addf(&out, "umask 077; cd && mkdir -p run-%lld && cd run-%lld && head -c %zu >run.sh && head -c %zu >hosts",
 		(long long)plan->id, (long long)plan->id, script_len, hostfile_len);
-	buf_adds(&out, " && cat >");
+	buf_addf(&out, " && head -c %zu >", program_len);
 	shell_quote(&out, plan->name);
 	buf_adds(&out, " && chmod 700 ");
 	shell_quote(&out, plan->name);

@@ -22,9 +22,9 @@ size_t run_vms(const struct run_plan *plan);
 char *plan_run_hostfile(const struct run_plan *plan);
 /* The script that the first VM executes in $HOME/run-ID; caller frees. */
 char *plan_run_script(const struct run_plan *plan);
-/* The command line given to ssh: reads script, hostfile and program from standard input, in this order, and
- * becomes the script; caller frees. */
-char *plan_run_command(const struct run_plan *plan, size_t script_len, size_t hostfile_len);
+/* The command line given to ssh: reads script, hostfile and program from standard input, in this order, and becomes the
+ * script, to which the end of that input is the end of the run; caller frees. */
+char *plan_run_command(const struct run_plan *plan, size_t script_len, size_t hostfile_len, size_t program_len);
 /* One word of a POSIX shell that means exactly this text; appended. */
 void shell_quote(struct buf *out, const char *text);
 

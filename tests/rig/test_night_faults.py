@@ -101,21 +101,24 @@ def test_controller_killed_at_every_phase_and_restarted(school):
 
 
 def test_controller_killed_while_a_program_runs(school, tmp_path):
-    """The session of a run does not outlive its controller: the run is failed, said so, and can be started again."""
+    """A run does not outlive its controller, on no VM: it is failed, said so, and can be started again."""
     lab = lab_with_pcs(school, "north", 1)
     begin(lab)
     hosts(lab)
-    lab.cli("cluster", "create", "alice", "-n", "1", *VM, "--no-wait")
+    lab.cli("cluster", "create", "alice", "-n", "2", *VM, "--no-wait")
     cluster(lab, "ready")
     program = tmp_path / "program"
-    program.write_text("#!/bin/sh\n[ -e /tmp/seen ] && echo again && exit\n"
-                       ">/tmp/seen; echo started; exec sleep 3600\n", encoding="ascii")
+    program.write_text('#!/bin/sh\nif [ ! -e /tmp/seen ]; then\n'
+                       'echo $$ >/tmp/seen; echo started; exec sleep 3600\nfi\n'
+                       'for i in 1 2 3 4 5 6 7 8 9 10; do\n'
+                       'kill -0 $(cat /tmp/seen) 2>/dev/null || { echo again; exit; }\nsleep 1\ndone\n'
+                       'echo it still runs\n', encoding="ascii")
     program.chmod(0o755)
 
-    words = ("run", "--cluster", "alice", "-n", "1", str(program))
+    words = ("run", "--cluster", "alice", "-n", "2", str(program))
     with subprocess.Popen(lab.cli_argv(*words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True, env=school.env) as cli:
-        assert cli.stdout.readline() == "started\n"
+        assert [cli.stdout.readline() for _ in range(2)] == ["started\n"] * 2
         assert "runs/1/key" in residue.files(lab.state)
         restart(lab)
         out, err = cli.communicate(timeout=120)
@@ -125,7 +128,7 @@ def test_controller_killed_while_a_program_runs(school, tmp_path):
     assert run["reason"] in err and out == ""
     until(lambda: "ssh" not in residue.processes(lab), 30, "the session of the run is ended")
 
-    assert lab.cli(*words).stdout == "again\n"
+    assert lab.cli(*words).stdout == "again\n" * 2
 
     # A program's own exit code is the run's and the command's.
     program.write_text("#!/bin/sh\necho no\nexit 42\n", encoding="ascii")

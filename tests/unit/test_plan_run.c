@@ -4,9 +4,12 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <signal.h>
+#include <sys/wait.h>
 
 #include "controller/plan/run.h"
 #include "lib/spawn.h"
+#include "tests/unit/folder.h"
 
 static struct vm three[] = {{.id = (char *)"a-001"}, {.id = (char *)"a-002"}, {.id = (char *)"a-003"}};
 static const struct vms vms = {three, 3, 3};
@@ -81,12 +84,49 @@ static void test_script_is_shell(void **state)
 	struct strings args = {words, 2, 2};
 	struct run_plan plan = plan_of(3, 1, &args);
 	auto_free char *script = plan_run_script(&plan);
-	auto_free char *command = plan_run_command(&plan, 10, 20);
+	auto_free char *command = plan_run_command(&plan, 10, 20, 30);
 	assert_true(sh_accepts(script));
 	assert_true(sh_accepts(command));
 	assert_non_null(strstr(script, " '100' 'it'\\''s $HOME' </dev/null"));
-	assert_non_null(strstr(command, "head -c 10 >run.sh && head -c 20 >hosts && cat >'matmul'"));
+	assert_non_null(strstr(command, "head -c 10 >run.sh && head -c 20 >hosts && head -c 30 >'matmul' &&"));
 	assert_false(sh_accepts("if then"));
+}
+
+/* The script in a process group of its own, as sshd has it, with this for mpirun, which says a word; then standard
+ * input ends, or stays open till all is over. Returns what waitpid says. */
+static int run_script(const char *home, const char *mpirun, bool cut)
+{
+	struct run_plan plan = plan_of(1, 1, NULL);
+	auto_free char *script = plan_run_script(&plan);
+	auto_free char *path = xasprintf("%s/mpirun", home);
+	auto_free char *command = xasprintf("export HOME=%s PATH=.:$PATH; cd && exec sh run.sh", home);
+	auto_free char *run_sh = xasprintf("%s/run.sh", home);
+	const char *const argv[] = {"sh", "-c", command, NULL};
+	char said[16];
+	int fds[3], status;
+	pid_t pid;
+	assert_int_equal(file_write(path, mpirun, strlen(mpirun), 0700, NULL), 0);
+	assert_int_equal(file_write(run_sh, script, strlen(script), 0600, NULL), 0);
+	assert_int_equal(spawn_start(argv, NULL, 3, fds, &pid, NULL), 0);
+	assert_true(read(fds[1], said, sizeof(said)) > 0);
+	if (cut)
+		close(fds[0]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(read(fds[1], said, 1), 0); /* nobody is left who holds the output */
+	if (!cut)
+		close(fds[0]);
+	close(fds[1]);
+	return status;
+}
+
+static void test_ends_with_its_session(void **state)
+{
+	alarm(30);
+	int status = run_script(*state, "#!/bin/sh\necho here; sleep 60\n", true);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+	status = run_script(*state, "#!/bin/sh\necho here; exit 42\n", false);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 42);
+	alarm(0);
 }
 
 int main(void)
@@ -95,6 +135,7 @@ int main(void)
 		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_quote),
 		cmocka_unit_test(test_script_is_shell),
+		cmocka_unit_test_setup_teardown(test_ends_with_its_session, folder_make, folder_remove),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
