@@ -270,7 +270,7 @@ static void follow(struct build *b, pid_t pid, struct stream streams[2])
 			fds[i] = (struct pollfd){.fd = streams[i].fd, .events = POLLIN};
 		int n = poll(fds, 2, 1000);
 		if (interrupted && !told) {
-			kill(pid, SIGTERM);
+			kill(-pid, SIGTERM); /* its shell hears it when what it waits for has ended */
 			told = true;
 		}
 		if (n == 0 && b->progress.cli->err_is_terminal && b->said)

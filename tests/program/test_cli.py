@@ -472,13 +472,19 @@ def test_image_build_list(cli, tmp_path):
     assert "the last one" in cli("image", "build", "--list", **nobody).out
 
 
+def start_build(cli, tmp_path, recipe):
+    """A build in a folder of its own; the recipe says `in FOLDER` first."""
+    child = subprocess.Popen([BUILD / "nightclass", "image", "build", recipe], env=cli.env, cwd=tmp_path, text=True,
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return child, next(line.split(" in ")[1].strip() for line in child.stderr if " in /var/tmp/" in line)
+
+
 @pytest.mark.parametrize("signo", [signal.SIGINT, signal.SIGTERM])
 def test_image_build_interrupted_leaves_nothing(cli, tmp_path, signo):
-    make_recipe(tmp_path / "slow", "trap 'echo cleaned >cleaned; exit 1' TERM\necho \"in $1\"\n"
-                "while :; do sleep 0.1; done\n")
-    child = subprocess.Popen([BUILD / "nightclass", "image", "build", "./slow"], env=cli.env, cwd=tmp_path, text=True,
-                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    folder = next(line.split(" in ")[1].strip() for line in child.stderr if " in /var/tmp/" in line)
+    """What the recipe waits for is ended, too: a shell hears a signal only then."""
+    make_recipe(tmp_path / "slow", "trap 'echo cleaned >cleaned; exit 1' TERM\n"
+                "sh -c 'echo \"in $0\"; sleep 120' \"$1\"\n")
+    child, folder = start_build(cli, tmp_path, "./slow")
     child.send_signal(signo)
     _, err = child.communicate(timeout=20)
     assert child.returncode == FAILED and "interrupted" in err
