@@ -8,9 +8,11 @@
  * and goes to our standard error with the time, so that our own standard output stays the result;
  * its last word on standard error is the reason when it fails. The controller is asked before the
  * work begins: who may not import learns so at once. An interrupt ends the recipe first, so that it
- * can clean up, and then takes the folder away.
+ * can clean up, and then takes the folder away; one during the import ends us at once, and the
+ * folder goes all the same.
  */
 #include <dirent.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -353,6 +355,27 @@ static int show_made(
 		out);
 }
 
+/* Nothing holds back a signal in an upload or in the wait for the import: a process in a session of its own sees our
+ * end, whatever it was, by that of a pipe, and then removes the folder. */
+static void remove_at_our_end(const char *folder)
+{
+	int ends[2]; /* ours stays open until we end */
+	char byte;
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return;
+	if (fork() != 0) {
+		close(ends[0]);
+		return;
+	}
+	setsid();
+	dup2(ends[0], 0);
+	close_range(1, ~0U, 0);
+	while (read(0, &byte, 1) < 0 && errno == EINTR)
+		;
+	file_remove_tree(folder, NULL);
+	_exit(0);
+}
+
 static int build_in(
 	struct cli *cli, const char *name, const char *folder, const char *out, struct error **err)
 {
@@ -362,6 +385,8 @@ static int build_in(
 		return e;
 	if (cli_value(cli, "no-import"))
 		return show_made(cli, name, out, clock_mono_ms() - begin, err);
+	if (!cli_value(cli, "out"))
+		remove_at_our_end(out);
 	return image_import_path(cli, name, out, err);
 }
 

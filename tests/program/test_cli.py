@@ -16,6 +16,7 @@ import threading
 import pytest
 
 from tests.program.fake_api import FakeApi, empty
+from tests.rig.wait import until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("NIGHTCLASS_BUILD", ROOT / "build"))
@@ -489,6 +490,18 @@ def test_image_build_interrupted_leaves_nothing(cli, tmp_path, signo):
     _, err = child.communicate(timeout=20)
     assert child.returncode == FAILED and "interrupted" in err
     assert (tmp_path / "cleaned").exists() and not pathlib.Path(folder).exists()
+
+
+@pytest.mark.parametrize("signo", [signal.SIGINT, signal.SIGKILL])
+def test_image_build_interrupted_in_its_import_leaves_nothing(cli, api, tmp_path, signo):
+    make_recipe(tmp_path / "quick", "echo \"in $1\"\nprintf disk >\"$1/disk.raw\"\n")
+    api.import_ends, api.import_steps = ("running", ""), [{"phase": "cut", "done": 1 << 20, "total": 0}]
+    child, folder = start_build(cli, tmp_path, "./quick")
+    assert any("cut: 1.0 MiB" in line for line in child.stderr) and pathlib.Path(folder).exists()
+    child.send_signal(signo)
+    child.communicate(timeout=20)
+    assert child.returncode == -signo
+    until(lambda: not pathlib.Path(folder).exists(), 10, "the build's folder is removed")
 
 
 # ---- run
