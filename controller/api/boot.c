@@ -146,6 +146,7 @@ static int choose(const struct api_request *request, const struct pc *pc, struct
 {
 	boot->name = pc->name;
 	boot->kind = IPXE_LOCAL;
+	drive_scripted(request->controller, pc->name);
 	if (is_held(request->controller->store, pc->name)) {
 		boot->reason =
 			"This PC is held: two hosts claimed it. An operator has to release it.";

@@ -117,6 +117,12 @@ enum drive_boot drive_booted(struct controller *controller, const char *name, st
 	return boot;
 }
 
+void drive_scripted(struct controller *controller, const char *name)
+{
+	if (controller->drive)
+		pc_memory(controller->drive, name)->booted_at = clock_wall();
+}
+
 void drive_desktop(struct controller *controller, const char *name)
 {
 	if (!controller->drive)

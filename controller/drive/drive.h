@@ -32,6 +32,8 @@ enum drive_boot {
  * DRIVE_BOOT_WAIT, ret_turn says where it stands and when to ask again. */
 enum drive_boot drive_booted(
 	struct controller *controller, const char *pc, struct admit_answer *ret_turn);
+/* The PC was answered with a boot script, whichever. */
+void drive_scripted(struct controller *controller, const char *pc);
 /* True: the root image with this manifest (NULL: there is none) is cast, and the PC's script may say so. */
 bool drive_boot_cast(struct controller *controller, const char *pc, const char *digest);
 /* The PC at this address asks the boot listener for a file. */

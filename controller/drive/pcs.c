@@ -129,7 +129,9 @@ static int gather(struct look *look, struct error **err)
 		.wakes = memory->wakes,
 		.waked_at = memory->waked_at,
 		.leaving = memory->local_boot,
-		.probed = probe_known(controller, look->pc)};
+		.probed = probe_known(controller, look->pc),
+		.weak = probe_weak(controller, look->pc),
+		.booted = memory->booted_at};
 	look->times = (struct night_times){.wake = config->wake_timeout,
 		.boot = config->host_boot_timeout,
 		.back = config->return_timeout,

@@ -3,8 +3,9 @@
  *
  * tcp:PORT connects (a login service, a screen reader, anything the desktop system listens on and our host does
  * not: hosts listen on 8081 and 8082); ping sends one echo. The caller asks only when the host has been silent for a
- * while, because a host answers a ping, too. agent waits to be told instead: guest-agent/day/nightclass-day calls
- * (drive_desktop), again every half minute, so that a restart of ours forgets nothing for long.
+ * while, and a ping later still (plan/night), because host and firmware answer one, too. agent waits to be told
+ * instead: guest-agent/day/nightclass-day calls (drive_desktop), again every half minute, so that a restart of ours
+ * forgets nothing for long.
  *
  * An answer belongs to the PC's state at the time: the identity of the task holds state, since and last report,
  * so that an old answer is never taken for a new one. */
@@ -26,6 +27,12 @@ bool probe_known(struct controller *controller, const struct pc *pc)
 {
 	const char *probe = probe_of(controller, pc);
 	return probe && *probe && strcmp(probe, "none") != 0;
+}
+
+bool probe_weak(struct controller *controller, const struct pc *pc)
+{
+	const char *probe = probe_of(controller, pc);
+	return probe && strcmp(probe, "ping") == 0;
 }
 
 static int wait_connected(int fd, struct error **err)

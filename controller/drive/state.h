@@ -26,6 +26,7 @@ struct pc_memory {
 	unsigned wakes;	  /* magic packets sent in this state */
 	int64_t waked_at; /* 0: none yet */
 	int64_t desktop_at; /* its own system last said that it is there (Unix seconds), 0: not yet */
+	int64_t booted_at; /* it last fetched a boot script, 0: not yet */
 	bool local_boot;  /* fetched the local-disk script since it was told to leave */
 	bool root_cast;	  /* its boot script named the cast of the root image */
 	int64_t broke_at; /* it broke off a transfer, told at that time; 0: never */

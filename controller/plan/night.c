@@ -11,13 +11,17 @@
  * Unknown is not absent: a PC is woken only after the address check said "nobody else", a host is called lost
  * only after silence, never on the lack of one report, and silence counts from our own start at the earliest:
  * while nobody listened, nobody was silent. An answer of the desktop probe counts only when the host has been
- * silent, because a host, too, may answer a ping.
+ * silent, because a host, too, may answer a ping; and so may one whose reports are refused while it shuts its VMs
+ * down, and the firmware that asks for the boot script: a ping counts when both must be over.
  *
  * No exception is for ever: during the night the PC comes back in when it boots or reports again; by day the
  * probe goes on, and an answer makes it a desktop. */
 #include "controller/plan/night.h"
 
-enum { QUIET_S = 15 /* after the last report before an answer is taken for the desktop's */ };
+enum {
+	QUIET_S = 15, /* after the last report before an answer is taken for the desktop's */
+	WEAK_S = 90,  /* after the move home, and after the boot script, before a ping is */
+};
 
 int64_t plan_wake_pause(unsigned n)
 {
@@ -84,21 +88,22 @@ static void hold(const struct pc *pc, int64_t now, const struct night_seen *seen
 		move(step, should, 0, NULL);
 }
 
-static bool quiet(const struct pc *pc, int64_t now)
+static bool quiet(const struct pc *pc, int64_t now, const struct night_seen *seen)
 {
-	return now >= pc->reported_at + QUIET_S;
+	int64_t begun = seen->booted > pc->since ? seen->booted : pc->since;
+	return now >= pc->reported_at + QUIET_S && (!seen->weak || now >= begun + WEAK_S);
 }
 
 static void come_back(const struct pc *pc, int64_t now, const struct night_seen *seen,
 	const struct night_times *times, struct night_step *step)
 {
-	if (quiet(pc, now) && (seen->answers || !seen->probed)) {
+	if (quiet(pc, now, seen) && (seen->answers || !seen->probed)) {
 		move(step, PC_DESKTOP, 0, NULL);
 		step->desktop_seen = seen->probed;
 		return;
 	}
 	if (now < pc->deadline) {
-		step->effect = seen->probed && quiet(pc, now) ? EFFECT_PROBE : EFFECT_NONE;
+		step->effect = seen->probed && quiet(pc, now, seen) ? EFFECT_PROBE : EFFECT_NONE;
 		return;
 	}
 	const char *before = pc->reason && *pc->reason ? pc->reason : NULL;
@@ -178,10 +183,10 @@ static void homeward(const struct pc *pc, const struct night *night, int64_t now
 		/* It was in the night and fell out of it: its host, if it lives, leaves by its own lease. */
 		if (night && pc->night == night->id && pc->boot_id && *pc->boot_id && pc->since < night->ends)
 			move(step, PC_RETURNING, now + times->back, xstrdup(pc->reason));
-		else if (seen->answers && quiet(pc, now)) {
+		else if (seen->answers && quiet(pc, now, seen)) {
 			move(step, PC_DESKTOP, 0, NULL);
 			step->desktop_seen = true;
-		} else if (seen->probed && quiet(pc, now)) {
+		} else if (seen->probed && quiet(pc, now, seen)) {
 			step->effect = EFFECT_PROBE;
 		}
 		break;

@@ -21,6 +21,8 @@ struct night_seen {
 	bool leaving;		      /* its host said that it leaves, or it fetched the local-disk script */
 	bool answers;		      /* its desktop answered the probe in this state */
 	bool probed;		      /* there is a probe at all (desktop_probe is not none) */
+	bool weak;		      /* and it is one that firmware and host answer, too: a ping */
+	int64_t booted;		      /* when it last fetched a boot script, 0: not known */
 };
 
 enum night_effect { EFFECT_NONE, EFFECT_CHECK_ADDRESS, EFFECT_WAKE, EFFECT_PROBE };
