@@ -163,7 +163,7 @@ class Night:
 
     def look_into_vms(self) -> None:
         """What the VMs themselves say that they are."""
-        self.look.write_text("#!/bin/sh\necho seen $(uname -n) $(cat /sys/class/net/*/address) $(ip -o -4 addr)\n", encoding="ascii")
+        self.look.write_text("#!/bin/sh\necho seen $(uname -n) $(id -u) $(cat /sys/class/net/*/address) $(ip -o -4 addr)\n", encoding="ascii")
         self.look.chmod(0o755)
         told = self.north.cli("run", "--cluster", "alice", "-n", str(len(self.report["vms"])), str(self.look)).stdout
         seen = [line.split()[1:] for line in told.splitlines() if line.startswith("seen ")]
@@ -172,6 +172,7 @@ class Night:
             want(words, f"no VM has the MAC {vm['mac']} of {name}:\n{told}")
             vm["hostname"] = words[0]
             want(words[0] == name, f"the VM {name} calls itself {words[0]}")
+            want(words[1] == "1000", f"the program ran in {name} as user {words[1]}")
             want(any(word.startswith(vm["ip"] + "/") for word in words), f"{name} does not have {vm['ip']}: {words}")
 
     def compute(self) -> str:
