@@ -144,7 +144,7 @@ static int on_exit_child(sd_event_source *source, const siginfo_t *info, void *a
 {
 	struct run_child *child = arg;
 	(void)source;
-	child->status = info->si_code == CLD_EXITED ? info->si_status : 256 + info->si_status;
+	child->status = info->si_code == CLD_EXITED ? info->si_status : RUN_SIGNALED + info->si_status;
 	child->reaped = true;
 	stop_input(child);
 	maybe_end(child);

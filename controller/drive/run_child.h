@@ -8,7 +8,8 @@
 
 struct run_child;
 
-typedef void run_child_end_fn(int status, void *arg); /* exit code, or 256 + signal */
+enum { RUN_SIGNALED = 256 };
+typedef void run_child_end_fn(int status, void *arg); /* exit code, or RUN_SIGNALED + signal */
 
 /* Starts ssh to the first VM of the plan with DIR/key and DIR/known_hosts; output goes to DIR/output. on_output is
  * called when there is more of it; on_end once, last, from the loop (it may free the child). */

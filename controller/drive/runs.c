@@ -9,6 +9,7 @@
 #include "controller/drive/runs.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <signal.h>
 #include "controller/wake.h"
 #include "controller/drive/joins.h"
@@ -110,27 +111,39 @@ static void on_output(void *arg)
 	wake(active->drive, active->id);
 }
 
+/* What the script says first; a program that ends with the same code has been staged. */
+static bool is_staged(struct controller *controller, int64_t id)
+{
+	auto_free char *path = run_path(controller, id, "output");
+	char first[sizeof(RUN_NOT_STAGED)] = "";
+	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 || read(fd, first, sizeof(first) - 1) < 0 || strcmp(first, RUN_NOT_STAGED) != 0;
+}
+
+/* The reason for which this end of the session is no end of the program, NULL when it is one. */
+static char *why_failed(const struct active_run *active, int status)
+{
+	if (status == RUN_EXIT_STAGING && !is_staged(active->drive->controller, active->id))
+		return xstrdup("the program did not reach every VM; see the output");
+	if (status == 255)
+		return xasprintf("ssh to %s failed, or mpirun or the program ended with 255; see the output",
+			active->vm);
+	return status >= RUN_SIGNALED ? xasprintf("was ended by signal %d", status - RUN_SIGNALED) : NULL;
+}
+
 /* Not in a rethink: the loop calls when the child is reaped and its output read. */
 static void on_end(int status, void *arg)
 {
 	struct active_run *active = arg;
 	struct drive *drive = active->drive;
 	auto_error struct error *err = NULL;
-	auto_free char *reason = NULL;
-	enum run_state state = RUN_DONE;
-	if (status == 255 || status == RUN_EXIT_STAGING || status >= 256) {
-		state = RUN_FAILED;
-		reason = status == RUN_EXIT_STAGING
-				 ? xstrdup("the program did not reach every VM; see the output")
-			 : status == 255 ? xasprintf("ssh to %s failed, or mpirun or the program ended with 255; "
-						     "see the output",
-						   active->vm)
-					 : xasprintf("was ended by signal %d", status - 256);
-	}
-	int r = store_run_set_state(drive->controller->store, active->id, state, status, reason, &err);
+	auto_free char *reason = why_failed(active, status);
+	int code = status >= RUN_SIGNALED ? 128 + status - RUN_SIGNALED : status; /* as a shell has it */
+	int r = store_run_set_state(drive->controller->store, active->id, reason ? RUN_FAILED : RUN_DONE, code, reason,
+		&err);
 	if (r < 0)
 		log_error("run %lld: its end is not kept: %s", (long long)active->id, error_text(err, r));
-	log_info("run %lld: ended with %d", (long long)active->id, status);
+	log_info("run %lld: ended with %d", (long long)active->id, code);
 	forget_keys(drive->controller, active->id);
 	wake(drive, active->id);
 	unlink_active(active);

@@ -74,7 +74,7 @@ static void add_copy(struct buf *out)
 		"code=0\n"
 		"for pid in $pids; do wait \"$pid\" || code=%d; done\n"
 		"if [ $code -ne 0 ]; then\n"
-		"\techo \"The program could not be copied to every VM:\" >&2\n"
+		"\techo \"" RUN_NOT_STAGED ":\" >&2\n"
 		"\tcat copy-*.log >&2\n"
 		"fi\n",
 		RUN_EXIT_STAGING);

@@ -5,7 +5,10 @@
 
 #include "controller/model/model.h"
 
-enum { RUN_EXIT_STAGING = 250 }; /* of the script: the program did not reach every VM */
+/* How the script ends when the program did not reach every VM, and what it says then before anything else: a program
+ * may end with the same code. */
+enum { RUN_EXIT_STAGING = 250 };
+#define RUN_NOT_STAGED "The program could not be copied to every VM"
 
 struct run_plan {
 	int64_t id;

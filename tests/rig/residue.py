@@ -4,6 +4,7 @@ one of after. Counters and lifetimes are left out; what stays is what somebody w
 import json
 import os
 import re
+import signal
 
 
 def snapshot(lab) -> dict[str, list[str]]:
@@ -36,20 +37,29 @@ def files(state) -> list[str]:
     return sorted(name for name in found if not STAYS.fullmatch(name))
 
 
-def processes(lab) -> list[str]:
-    """Programs that run in the lab server's network namespace, without the rig's own QEMU PCs and listeners."""
+def _programs(lab) -> list[tuple[int, str]]:
     pids = lab.ns.run("ip", "netns", "pids", lab.ns.name).stdout.split()
-    names = []
+    programs = []
     for pid in pids:
         try:
             with open(f"/proc/{pid}/cmdline", "rb") as f:
                 argv = f.read().split(b"\0")
         except OSError:
             continue  # ended while we looked
-        name = os.path.basename(argv[0].decode())
-        if not re.match(r"qemu-system|python3|ip$", name) and name:
-            names.append(name)
-    return names
+        programs.append((int(pid), os.path.basename(argv[0].decode())))
+    return programs
+
+
+def processes(lab) -> list[str]:
+    """Programs that run in the lab server's network namespace, without the rig's own QEMU PCs and listeners."""
+    return [name for _, name in _programs(lab) if not re.match(r"qemu-system|python3|ip$", name) and name]
+
+
+def kill(lab, program: str) -> None:
+    """Ends the lab server's processes of this name."""
+    for pid, name in _programs(lab):
+        if name == program:
+            os.kill(pid, signal.SIGKILL)
 
 
 def difference(before: dict, after: dict) -> dict[str, list[str]]:

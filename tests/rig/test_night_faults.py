@@ -130,12 +130,24 @@ def test_controller_killed_while_a_program_runs(school, tmp_path):
 
     assert lab.cli(*words).stdout == "again\n" * 2
 
-    # A program's own exit code is the run's and the command's.
-    program.write_text("#!/bin/sh\necho no\nexit 42\n", encoding="ascii")
-    done = lab.cli(*words, check=False)
-    assert done.returncode == 42 and "no\n" in done.stdout, done
+    # A program's own exit code is the run's and the command's, also that of a program which reaches no VM.
+    for code in (42, 250):
+        program.write_text(f"#!/bin/sh\necho no\nexit {code}\n", encoding="ascii")
+        done = lab.cli(*words, check=False)
+        assert done.returncode == code and "no\n" in done.stdout, done
+        run = lab.show("run", "list")[0]
+        assert (run["state"], run["exit_code"]) == ("done", code), run
+
+    # A signal's is the shell's.
+    program.write_text("#!/bin/sh\necho here; exec sleep 3600\n", encoding="ascii")
+    with subprocess.Popen(lab.cli_argv(*words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, env=school.env) as cli:
+        assert cli.stdout.readline() == "here\n"
+        residue.kill(lab, "ssh")
+        err = cli.communicate(timeout=120)[1]
     run = lab.show("run", "list")[0]
-    assert (run["state"], run["exit_code"]) == ("done", 42), run
+    assert (run["state"], run["exit_code"], cli.returncode) == ("failed", 137, 137) and "signal 9" in run["reason"], run
+    assert run["reason"] in err
     end(lab)
 
 

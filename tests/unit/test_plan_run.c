@@ -92,27 +92,36 @@ static void test_script_is_shell(void **state)
 	assert_false(sh_accepts("if then"));
 }
 
-/* The script in a process group of its own, as sshd has it, with this for mpirun, which says a word; then standard
- * input ends, or stays open till all is over. Returns what waitpid says. */
-static int run_script(const char *home, const char *mpirun, bool cut)
+static void put_program(const char *home, const char *name, const char *text)
 {
-	struct run_plan plan = plan_of(1, 1, NULL);
+	auto_free char *path = xasprintf("%s/%s", home, name);
+	assert_int_equal(file_write(path, text, strlen(text), 0700, NULL), 0);
+}
+
+/* The script in a process group of its own, as sshd has it, with the folder's mpirun and ssh; after its first words
+ * (SAID_MAX bytes at ret_said) standard input ends, or stays open till all is over. Returns what waitpid says. */
+enum { SAID_MAX = 256 };
+static int run_script(const char *home, uint64_t ranks, bool cut, char *ret_said)
+{
+	struct run_plan plan = plan_of(ranks, 1, NULL);
 	auto_free char *script = plan_run_script(&plan);
-	auto_free char *path = xasprintf("%s/mpirun", home);
-	auto_free char *command = xasprintf("export HOME=%s PATH=.:$PATH; cd && exec sh run.sh", home);
-	auto_free char *run_sh = xasprintf("%s/run.sh", home);
+	auto_free char *command = xasprintf("export HOME=%s PATH=.:$PATH; cd && exec sh run.sh 2>&1", home);
 	const char *const argv[] = {"sh", "-c", command, NULL};
-	char said[16];
+	char byte;
 	int fds[3], status;
 	pid_t pid;
-	assert_int_equal(file_write(path, mpirun, strlen(mpirun), 0700, NULL), 0);
-	assert_int_equal(file_write(run_sh, script, strlen(script), 0600, NULL), 0);
+	put_program(home, "run.sh", script);
+	alarm(30);
 	assert_int_equal(spawn_start(argv, NULL, 3, fds, &pid, NULL), 0);
-	assert_true(read(fds[1], said, sizeof(said)) > 0);
+	ssize_t n = read(fds[1], ret_said, SAID_MAX - 1);
+	assert_true(n > 0);
+	ret_said[n] = 0;
 	if (cut)
 		close(fds[0]);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_int_equal(read(fds[1], said, 1), 0); /* nobody is left who holds the output */
+	while (read(fds[1], &byte, 1) > 0) /* until nobody is left who holds the output */
+		;
+	alarm(0);
 	if (!cut)
 		close(fds[0]);
 	close(fds[1]);
@@ -121,12 +130,24 @@ static int run_script(const char *home, const char *mpirun, bool cut)
 
 static void test_ends_with_its_session(void **state)
 {
-	alarm(30);
-	int status = run_script(*state, "#!/bin/sh\necho here; sleep 60\n", true);
+	char said[SAID_MAX];
+	put_program(*state, "mpirun", "#!/bin/sh\necho here; sleep 60\n");
+	int status = run_script(*state, 1, true, said);
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
-	status = run_script(*state, "#!/bin/sh\necho here; exit 42\n", false);
+	put_program(*state, "mpirun", "#!/bin/sh\necho here; exit 42\n");
+	status = run_script(*state, 1, false, said);
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 42);
-	alarm(0);
+}
+
+/* A program may end with the code of one that reached no VM: what is said first tells them apart. */
+static void test_says_that_it_is_not_staged(void **state)
+{
+	char said[SAID_MAX];
+	put_program(*state, "matmul", "");
+	put_program(*state, "ssh", "#!/bin/sh\nexit 1\n");
+	int status = run_script(*state, 2, false, said);
+	assert_int_equal(WEXITSTATUS(status), RUN_EXIT_STAGING);
+	assert_int_equal(strncmp(said, RUN_NOT_STAGED, strlen(RUN_NOT_STAGED)), 0);
 }
 
 int main(void)
@@ -136,6 +157,7 @@ int main(void)
 		cmocka_unit_test(test_quote),
 		cmocka_unit_test(test_script_is_shell),
 		cmocka_unit_test_setup_teardown(test_ends_with_its_session, folder_make, folder_remove),
+		cmocka_unit_test_setup_teardown(test_says_that_it_is_not_staged, folder_make, folder_remove),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
