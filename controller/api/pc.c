@@ -21,8 +21,9 @@ static json_t *present_images(const struct proto_report *report)
 	json_t *images = json_array();
 	vec_each (struct proto_image_seen, image, &report->images)
 		json_array_append_new(images,
-			json_pack("{s:s, s:I, s:I}", "digest", image->digest, "have",
-				(json_int_t)image->have, "total", (json_int_t)image->total));
+			json_pack("{s:s, s:I, s:I, s:s*}", "digest", image->digest, "have",
+				(json_int_t)image->have, "total", (json_int_t)image->total, "reason",
+				image->reason));
 	return images;
 }
 

@@ -217,6 +217,7 @@ int pc_show(struct cli *cli, struct error **err)
 		{"image", "digest", SHOW_DIGEST},
 		{"have", "have", SHOW_SIZE},
 		{"total", "total", SHOW_SIZE},
+		{"reason", "reason", SHOW_TEXT},
 	};
 	auto_json json_t *pc = NULL;
 	auto_free char *path = client_path("/pcs", cli->args[0]);

@@ -115,6 +115,12 @@ def test_colour_is_for_terminals_only(cli):
     assert "\x1b" not in in_terminal(cli, "pc", "list", NO_COLOR="1")
 
 
+def test_pc_show_says_why_an_image_does_not_come(cli, api):
+    assert re.search(r"^abab[0-9a-f]+ +77.0 MiB +180.0 MiB$", cli("pc", "show", "pc4").out, re.M)
+    api.data["pcs"][3]["images"][0]["reason"] = "no room for it"
+    assert re.search(r"^abab[0-9a-f]+ +77.0 MiB +180.0 MiB +no room for it$", cli("pc", "show", "pc4").out, re.M)
+
+
 def test_every_show_shows(cli):
     assert "OptiPlex 7090" in cli("pc", "show", "pc1").out
     assert re.search(r"alice-005 +ready +10\.80\.2\.14 +52:4e:43:02:00:05 +south +pc1 +37\.2 s",

@@ -163,6 +163,18 @@ def test_a_partition_that_is_not_used_is_told(lab):
     assert seen["scratch"]["text"] == "unused: two partitions are labelled night-scratch" and seen["kept"] == []
 
 
+def test_why_an_image_does_not_come_is_told_with_it(lab):
+    controller = lab("none")
+    mpi = make_image(controller, "mpi")
+    controller.begin_night()
+    host = Host(controller, 1).boot()
+    seen = {"digest": mpi, "have": 0, "total": MIB}
+    assert host.report(images=[{**seen, "reason": "it needs 1 MiB more than there is"}]).status == 204
+    assert pc(controller, 1)["images"] == [{**seen, "reason": "it needs 1 MiB more than there is"}]
+    assert host.report(images=[seen]).status == 204
+    assert pc(controller, 1)["images"] == [seen]
+
+
 def test_recent_is_the_image_of_the_newest_cluster(lab):
     controller = lab("recent")
     old = make_image(controller, "mpi")
