@@ -135,18 +135,23 @@ static void shrunk(void *arg)
 	free(less);
 }
 
-void hold_shrink(struct loop *loop, const char *image_dir, const struct proto_goal *goal, struct host_seen *seen)
+void hold_resize(struct loop *loop, const char *image_dir, const struct proto_goal *goal, struct host_seen *seen)
 {
 	vec_each (struct image_track, track, &seen->images) {
 		uint64_t share = image_share(seen, goal, track->digest);
-		if (share == 0 || track->room <= share || track->total <= share || track->whole)
+		bool at_rest = track->limited && !track->busy;
+		if (share == 0 || track->whole || !goal_image_wanted(goal, track->digest))
 			continue;
+		if (at_rest && share > track->room && share >= track->total)
+			track->limited = false;
+		if (track->room <= share || track->total <= share)
+			continue;
+		track->room = share;
 		if (track->progress) {
 			track->progress->cancel = true;
-		} else if (track->limited && !track->busy) {
+		} else if (at_rest) {
 			struct shrinking *less = xnew(struct shrinking);
 			*less = (struct shrinking){xstrdup(image_dir), xstrdup(track->digest), share};
-			track->room = share;
 			loop_work(loop, shrink, shrunk, less);
 		}
 	}

@@ -48,8 +48,8 @@ struct hold_progress *hold_progress_new(
 uint64_t hold_room(uint64_t memory_mib, const struct proto_goal *goal);
 /* Images that are held in part and were given more than their share (reconcile.h) is now, since VMs or other
  * images came, make room, in a worker; of one that is on its way the fetch is called off, and begun anew with
- * less. Sets `room` of the tracks. */
-void hold_shrink(
+ * less. One that would fit since is to be fetched again. Sets `room` and `limited` of the tracks. */
+void hold_resize(
 	struct loop *loop, const char *image_dir, const struct proto_goal *goal, struct host_seen *seen);
 
 /* Fetches the image from `url` ("http://10.71.0.1:8080"), going on where a former try ended. 0: it

@@ -340,7 +340,7 @@ static void rethink(struct hostd *h)
 		h->seen.memory = h->seen.room ? 0 : hold_room(h->facts.memory_mib, goal_of(h));
 		if (goal_of(h))
 			seen_call_off(&h->seen, goal_of(h));
-		hold_shrink(h->loop, h->place.image_dir, goal_of(h), &h->seen);
+		hold_resize(h->loop, h->place.image_dir, goal_of(h), &h->seen);
 		reconcile(goal_of(h), leaving(h), &h->seen, clock_mono_ms(), &steps, &due_ms);
 		vec_each (struct step, step, &steps)
 			start_step(h, step);

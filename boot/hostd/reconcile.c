@@ -55,6 +55,15 @@ const struct proto_vm *goal_vm(const struct proto_goal *goal, const char *id)
 	return NULL;
 }
 
+static bool goal_image_of_vm(const struct proto_goal *goal, const char *digest)
+{
+	if (goal)
+		vec_each (struct proto_vm, vm, &goal->vms)
+			if (strcmp(vm->image, digest) == 0)
+				return true;
+	return false;
+}
+
 bool goal_image_wanted(const struct proto_goal *goal, const char *digest)
 {
 	if (!goal)
@@ -62,10 +71,7 @@ bool goal_image_wanted(const struct proto_goal *goal, const char *digest)
 	vec_each (struct proto_image, image, &goal->images)
 		if (strcmp(image->digest, digest) == 0)
 			return true;
-	vec_each (struct proto_vm, vm, &goal->vms)
-		if (strcmp(vm->image, digest) == 0)
-			return true;
-	return false;
+	return goal_image_of_vm(goal, digest);
 }
 
 struct vm_track *vm_track_find(const struct host_seen *seen, const char *id)
@@ -246,11 +252,13 @@ uint64_t image_share(const struct host_seen *seen, const struct proto_goal *goal
 {
 	const uint64_t least = (uint64_t)IMAGE_LEAST_MIB << 20;
 	uint64_t left = seen->room ? seen->room : seen->memory;
+	bool of_vm = goal_image_of_vm(goal, digest);
 	if (left == 0)
 		return 0;
 	vec_each (struct image_track, track, &seen->images) {
-		bool counts = strcmp(track->digest, digest) != 0 &&
-			      goal_image_wanted(goal, track->digest);
+		bool wanted = of_vm ? goal_image_of_vm(goal, track->digest)
+				    : goal_image_wanted(goal, track->digest);
+		bool counts = wanted && strcmp(track->digest, digest) != 0;
 		uint64_t need = counts ? image_need(track, true) : 0;
 		left = left > need ? left - need : 0;
 	}

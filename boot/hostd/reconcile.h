@@ -85,7 +85,8 @@ const struct proto_vm *goal_vm(const struct proto_goal *goal, const char *id);
 /* Bytes that an image takes, or will take when it is wanted and its size is known. */
 uint64_t image_need(const struct image_track *track, bool wanted);
 /* Of the scratch partition's room or the memory for images, what the other images that the goal wants
- * leave to this one, but a little in any case; 0 when there is neither. */
+ * leave to this one, but a little in any case; 0 when there is neither. One that no VM is made of leaves
+ * nothing to a VM's. */
 uint64_t image_share(const struct host_seen *seen, const struct proto_goal *goal, const char *digest);
 /* By its list or by one of its VMs; goal NULL: no. */
 bool goal_image_wanted(const struct proto_goal *goal, const char *digest);

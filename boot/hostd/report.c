@@ -42,9 +42,8 @@ static enum proto_vm_state waiting(const struct proto_vm *vm, const struct host_
 {
 	const struct image_track *image = image_track_find(seen, vm->image);
 	*ret_reason = buffer;
-	if (image && !can_start(image) && image->failures > 0)
-		snprintf(buffer, REASON_MAX, "its image is not here yet, last try: %s",
-			image->reason ? image->reason : "failed");
+	if (image && !can_start(image) && image->failures > 0 && image->reason)
+		snprintf(buffer, REASON_MAX, "its image is not here yet, last try: %s", image->reason);
 	else if (!can_start(image))
 		snprintf(buffer, REASON_MAX, "its image is being fetched");
 	else if (!seen->domains_known)

@@ -157,6 +157,8 @@ static void test_memory_is_promised_once(void **state)
 	assert_int_equal(image_share(&seen, &goal, goal.vms.at[0].image), 600 * mib);
 	vec_push(&seen.images, ((struct image_track){.digest = digest_of('c'), .bytes = 900 * mib}));
 	assert_int_equal(image_share(&seen, &goal, goal.vms.at[0].image), 600 * mib);
+	vec_push(&goal.images, ((struct proto_image){.digest = digest_of('c')}));
+	assert_int_equal(image_share(&seen, &goal, goal.vms.at[0].image), 600 * mib); /* no VM is made of it */
 	seen.images.at[1].room = 5000 * mib;
 	assert_int_equal(image_share(&seen, &goal, goal.vms.at[0].image), 256 * mib);
 	seen.memory = 0;
@@ -417,29 +419,41 @@ static void test_what_is_held_in_part_makes_room(void **state)
 	const uint64_t mib = 1 << 20;
 	auto_free char *digest = hold_image(*state, 3, 1);
 	struct hold_progress progress = {0};
-	struct proto_goal goal = {0};
-	struct host_seen seen = {.memory = 400 * mib};
+	struct proto_goal goal = goal_of(2, "x");
+	struct host_seen seen = {.domains_known = true, .memory = 400 * mib};
 	auto_held struct held *held = NULL;
 	struct loop *loop;
+	for (unsigned i = 0; i < 2; i++) {
+		free(goal.vms.at[i].image);
+		goal.vms.at[i].image = i ? digest_of('b') : xstrdup(digest);
+	}
+	const struct work_end called_off = {
+		.kind = STEP_FETCH_IMAGE, .subject = goal.vms.at[1].image, .rc = -ECANCELED};
 	assert_int_equal(loop_new(&loop, NULL), 0);
 	assert_int_equal(held_open(*state, digest, &held, NULL), 0);
 	held_set_limit(held, 500 * mib);
 	vec_push(&seen.images, ((struct image_track){.digest = xstrdup(digest), .limited = true, .total = 900 * mib,
 				       .room = 500 * mib}));
-	vec_push(&seen.images, ((struct image_track){.digest = digest_of('b'), .busy = true, .total = 450 * mib,
-				       .room = 500 * mib, .progress = &progress}));
-	hold_shrink(loop, *state, &goal, &seen);
+	vec_push(&seen.images, ((struct image_track){.digest = digest_of('b'), .busy = true, .limited = true,
+				       .total = 450 * mib, .room = 500 * mib, .progress = &progress}));
+	hold_resize(loop, *state, &goal, &seen);
 	loop_work(loop, nothing, quit, loop); /* it is begun after the other, and the loop waits for both */
 	loop_run(loop);
 	loop_free(loop);
-	assert_int_equal(seen.images.at[0].room, 400 * mib);
-	assert_int_equal(held_limit(held), 400 * mib);
+	assert_int_equal(seen.images.at[0].room, 256 * mib);
+	assert_int_equal(held_limit(held), 256 * mib);
 	assert_true(progress.cancel);
-	progress.cancel = false;
+	seen_step_ended(&seen, &called_off, NOW - 3600000, 0);
+	assert_null(seen.images.at[1].reason); /* nothing that anybody has to be told */
+	check_steps("with less", &goal, &seen, "fetch image bbbb");
 	seen.images.at[1].total = 300 * mib;
-	hold_shrink(NULL, *state, &goal, &seen); /* all have what they need */
-	assert_false(progress.cancel);
+	hold_resize(NULL, *state, &goal, &seen); /* all have what they need */
+	assert_true(seen.images.at[0].limited);
+	seen.memory = 1200 * mib;
+	hold_resize(NULL, *state, &goal, &seen);
+	assert_false(seen.images.at[0].limited); /* it would fit */
 	host_seen_done(&seen);
+	proto_goal_done(&goal);
 }
 
 int main(void)
