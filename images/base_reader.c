@@ -34,6 +34,7 @@ enum {
 	PAUSE_MS = 250,	 /* after every server has failed; then twice that, up to the last */
 	PAUSE_MAX_MS = 4000,
 	SILENCE_MS = 5000,
+	PEER_MS = 4000, /* a peer whose answer takes longer has failed: bytes may drip */
 };
 
 struct base_reader {
@@ -67,8 +68,9 @@ int base_new(const struct base_options *options, struct base_reader **ret_base, 
 	base->puts_ms = -BULK_MS;
 	base->puts_seen = held_puts(held);
 	for (size_t i = 0; options->urls[i] && i < BASE_URLS_MAX; i++) {
-		const struct lane_options lane = {
-			.base = options->urls[i], .silence_ms = SILENCE_MS};
+		const struct lane_options lane = {.base = options->urls[i],
+			.silence_ms = SILENCE_MS,
+			.total_ms = options->urls[i + 1] ? PEER_MS : 0};
 
 		base->lanes[base->n_lanes++] = lane_new(&lane);
 	}
