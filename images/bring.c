@@ -2,14 +2,14 @@
 /* Which way an image takes to a host.
  *
  * The cast comes first, because it costs the server's port one copy for the whole lab. It ends
- * early for five reasons, each with a better way for this host: it is too slow for the others (its
+ * early for six reasons, each with a better way for this host: it is too slow for the others (its
  * peers have the data and full-duplex ports to spare), it hears no multicast (a chain through all
  * such hosts costs one copy too), the cast is gone or knows nothing of this image, what is sent is
- * wrong, or there is room for a part of the image only. (Cast and chain end when nothing is
- * missing, and what makes room would be missing again; by HTTP comes what fits, and what somebody
- * waits for.) In every case all that came stays in place, and fetch_image brings exactly what is
- * missing, from the peers that the sender named, then from those in the goal, then from the
- * controller.
+ * wrong, what still lacks is damaged in the store, or there is room for a part of the image only.
+ * (Cast and chain end when nothing is missing, and what makes room would be missing again; by HTTP
+ * comes what fits, and what somebody waits for.) In every case all that came stays in place, and
+ * fetch_image brings exactly what is missing, from the peers that the sender named, then from those
+ * in the goal, then from the controller.
  *
  * A sender that was restarted is met again: the goal that named it may be older than it is.
  */

@@ -39,6 +39,7 @@ struct cast_received {
  *   -EHOSTUNREACH  no sender there, or it is gone
  *   -ENOENT        it does not cast this image
  *   -EAGAIN        it sent us away: too slow for the others, or no room
+ *   -EIO           it cannot read what still lacks
  *   -ENOTCONN      it is there, but no multicast reaches us
  *   -EBADMSG       what it sends (or somebody in its name) is wrong too often
  *   -ECANCELED     and what the disk said */

@@ -59,8 +59,8 @@ struct cast_send {
 	void *arg;
 };
 
-/* Blocks until stopped or done. -ENOENT: the store lacks an image or a part of it; else the
- * network's error. An image that becomes unreadable later is dropped by telling its receivers. */
+/* Blocks until stopped or done. -ENOENT: the store lacks an image; else the network's error. A chunk
+ * that cannot be read is left out; who lacks nothing else is told to ask its peers. */
 int cast_send(const struct cast_send *job, struct error **err);
 
 #endif

@@ -28,7 +28,8 @@ enum {
 		6, /* each time nobody new came, the next sending of the plan waits twice as long */
 };
 
-/* One that is not there has its place all the same, and what is sent in it is no use to anybody. */
+/* One that is not there has its place in the plan all the same; what is sent in it, as long as we
+ * send, is no use to anybody. */
 static int stored_len(const struct sha256 *digest, uint32_t *ret_len, void *arg)
 {
 	auto_free char *path = chunkstore_chunk_path(arg, digest);

@@ -364,7 +364,7 @@ static void windows_restart(struct sender *sender)
 	}
 }
 
-/* All that it still needs cannot be read here; a peer may have it. */
+/* All that it still needs cannot be read here, and is on its way no more; a peer may have it. */
 static void member_leave(struct sender *sender, struct send_member *member)
 {
 	const struct send_image *image = member->image;
@@ -373,7 +373,7 @@ static void member_leave(struct sender *sender, struct send_member *member)
 	if (!send_member_active(member) || !member->has_plan || member->n_need == 0)
 		return;
 	for (uint32_t w = 0; w < image->words; w++)
-		if (member->need[w] & ~image->bad[w])
+		if (member->need[w] & (~image->bad[w] | image->busy[w]))
 			return;
 	reason = xasprintf("the store cannot read %u chunk%s that it needs; it asks its peers",
 		member->n_need, member->n_need == 1 ? "" : "s");
