@@ -53,7 +53,8 @@ static void add_head(struct buf *out, const struct run_plan *plan)
 
 /* sshd sends no signal when a session without a terminal breaks off, but standard input ends. Nothing comes on it
  * before, so the one `read` waits for that, and then ends the process group that sshd gave the session: the script, and
- * mpirun with its ranks. Nobody else holds that input: its socket is the output's, too, whose end sshd waits for. */
+ * mpirun with its ranks. Nobody else holds that input: its socket is the output's, too, whose end sshd waits for. Of a
+ * line that is cut sshd learns by asking (ClientAliveInterval, which our images set) or when it writes. */
 static void add_watch(struct buf *out)
 {
 	buf_adds(out, "exec 3<&0\n"
