@@ -7,7 +7,7 @@
  * instead: guest-agent/day/nightclass-day calls (drive_desktop), again every half minute, so that a restart of ours
  * forgets nothing for long.
  *
- * An answer belongs to the PC's state at the time: the identity of the task holds state, since and last report,
+ * An answer belongs to the PC's state at the time: the identity of the task holds state, since, last report and boot,
  * so that an old answer is never taken for a new one. */
 #include "controller/drive/probe.h"
 
@@ -94,8 +94,8 @@ bool probe_answers(struct drive *drive, const struct pc *pc)
 		return pc_memory(drive, pc->name)->desktop_at >= pc->since;
 	int64_t pause = pc->state == PC_EXCEPTION ? PAUSE_DAY_MS : PAUSE_MS;
 	auto_free char *key = xasprintf("probe/%s", pc->name);
-	auto_free char *identity = xasprintf("%s %lld %lld", pc_state_names[pc->state], (long long)pc->since,
-		(long long)pc->reported_at);
+	auto_free char *identity = xasprintf("%s %lld %lld %lld", pc_state_names[pc->state], (long long)pc->since,
+		(long long)pc->reported_at, (long long)pc_memory(drive, pc->name)->booted_at);
 	json_t *input = json_pack("{s:s, s:s}", "probe", probe_of(drive->controller, pc), "address",
 		ip4_format(pc->address, address));
 	return task_want(drive->tasks, key, identity, 0, pause, probe_work, input, &result) && result.code == 0;

@@ -20,7 +20,8 @@
 
 enum {
 	QUIET_S = 15, /* after the last report before an answer is taken for the desktop's */
-	WEAK_S = 90,  /* after the move home, and after the boot script, before a ping is */
+	WEAK_S = 90,  /* after the boot script before a ping is; */
+	LEAVE_S = 45, /* after the move home and the VMs' grace before it is: the host has gone */
 };
 
 int64_t plan_wake_pause(unsigned n)
@@ -88,22 +89,23 @@ static void hold(const struct pc *pc, int64_t now, const struct night_seen *seen
 		move(step, should, 0, NULL);
 }
 
-static bool quiet(const struct pc *pc, int64_t now, const struct night_seen *seen)
+static bool quiet(
+	const struct pc *pc, int64_t now, const struct night_seen *seen, const struct night_times *times)
 {
-	int64_t begun = seen->booted > pc->since ? seen->booted : pc->since;
-	return now >= pc->reported_at + QUIET_S && (!seen->weak || now >= begun + WEAK_S);
+	bool ours = now < seen->booted + WEAK_S || now < pc->since + times->grace + LEAVE_S;
+	return now >= pc->reported_at + QUIET_S && (!seen->weak || !ours);
 }
 
 static void come_back(const struct pc *pc, int64_t now, const struct night_seen *seen,
 	const struct night_times *times, struct night_step *step)
 {
-	if (quiet(pc, now, seen) && (seen->answers || !seen->probed)) {
+	if (quiet(pc, now, seen, times) && (seen->answers || !seen->probed)) {
 		move(step, PC_DESKTOP, 0, NULL);
 		step->desktop_seen = seen->probed;
 		return;
 	}
-	if (now < pc->deadline) {
-		step->effect = seen->probed && quiet(pc, now, seen) ? EFFECT_PROBE : EFFECT_NONE;
+	if (now < pc->deadline + (seen->weak ? WEAK_S : 0)) {
+		step->effect = seen->probed && quiet(pc, now, seen, times) ? EFFECT_PROBE : EFFECT_NONE;
 		return;
 	}
 	const char *before = pc->reason && *pc->reason ? pc->reason : NULL;
@@ -183,10 +185,10 @@ static void homeward(const struct pc *pc, const struct night *night, int64_t now
 		/* It was in the night and fell out of it: its host, if it lives, leaves by its own lease. */
 		if (night && pc->night == night->id && pc->boot_id && *pc->boot_id && pc->since < night->ends)
 			move(step, PC_RETURNING, now + times->back, xstrdup(pc->reason));
-		else if (seen->answers && quiet(pc, now, seen)) {
+		else if (seen->answers && quiet(pc, now, seen, times)) {
 			move(step, PC_DESKTOP, 0, NULL);
 			step->desktop_seen = true;
-		} else if (seen->probed && quiet(pc, now, seen)) {
+		} else if (seen->probed && quiet(pc, now, seen, times)) {
 			step->effect = EFFECT_PROBE;
 		}
 		break;
