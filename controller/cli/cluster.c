@@ -2,8 +2,8 @@
 /* cluster and join: what the controller builds step by step, so creating waits and tells the steps.
  *
  * "ready" is success, "partly" (some VMs failed and are named) is exit code 3, "failed" is an error
- * with the controller's reason. A closing cluster that only lost PCs still hold ends the wait with
- * exit code 3 too: nothing goes on before a person does something. The plan of --dry-run is printed
+ * with the controller's reason. A closing cluster that only PCs still hold which were lost a while
+ * ago ends the wait with exit code 3 too: a person has to look. The plan of --dry-run is printed
  * in the same form as a real cluster.
  */
 #include "controller/cli/progress.h"

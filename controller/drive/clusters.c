@@ -107,13 +107,14 @@ static bool gone(struct drive *drive, const struct vm *vm, bool night_over)
 	return !hosts || told;
 }
 
-/* A PC that is lost or held cannot be told to end its VM, so the address is not free. Says what frees it. */
+/* A PC that is lost or held cannot be told to end its VM, so the address is not free. Says what frees it; not at once,
+ * for to a PC that is only out of reach for a moment a release would do harm. */
 static int keep_address(struct drive *drive, const struct vm *vm, struct error **err)
 {
 	struct store *store = drive->controller->store;
 	struct pc pc = {0};
 	int r = store_pc_get(store, vm->pc, &pc, err);
-	if (r >= 0 && pc.state == PC_EXCEPTION) {
+	if (r >= 0 && pc.state == PC_EXCEPTION && clock_wall() >= pc.since + 2 * LOST_S) {
 		auto_free char *reason = xasprintf("PC %s of lab %s: %s. Its address is kept until the hand-back, or "
 						   "`nightclass pc release %s`",
 			pc.name, vm->lab, pc.reason, pc.name);

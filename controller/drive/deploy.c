@@ -79,7 +79,7 @@ static char *way_out(struct controller *controller, const struct cluster *cluste
 		return xstrdup("close it first");
 	if (store_vm_list(controller->store, &filter, &vms, NULL) >= 0)
 		vec_each (struct vm, vm, &vms)
-			if (!text && vm->state == VM_FAILED && *vm->reason)
+			if (!text && vm->state == VM_FAILED && strstr(vm->reason, "`nightclass pc release "))
 				text = xasprintf("%s: %s", vm->id, vm->reason);
 	vms_done(&vms);
 	return text ? text : xstrdup("it is free again when that is done");
