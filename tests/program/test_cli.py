@@ -312,7 +312,7 @@ def test_report_of_the_last_night(cli, api):
     api.data["nights"].append({**api.data["nights"][0], "id": 7, "report": {**report, "exceptions": []}})
     shown = cli("night", "show").out
     assert re.search(r"Not back in the morning\nPC +REASON\npc7 +no desktop within 10 min\n$", shown), shown
-    assert re.search(r"^Desktops back +9$", shown, re.M) and shown == cli("night", "show", 1).out
+    assert re.search(r"^Desktops back +9$", shown, re.M) and re.search(r"^Night +1$", shown, re.M)
     assert "Not back" not in cli("night", "show", 7).out
     assert json.loads(cli("night", "show", "-o", "json").out)["report"] == report
     api.data["nights"] = []
