@@ -8,7 +8,8 @@
 
 struct base_options {
 	const char *dir, *digest; /* the image, begun to be held there already */
-	const char *const *urls;  /* servers of chunks, NULL-terminated, the preferred first */
+	const char *const *urls;  /* servers of chunks, NULL-terminated, the preferred first; all but
+				     the last are peers, which are given little time */
 	unsigned patience_ms;	  /* how long a missing chunk may be left to the bulk transport */
 	unsigned deadline_ms;	  /* after that a read fails at last */
 };

@@ -87,8 +87,8 @@ static void look_late(struct vm_track *track, const struct proto_goal *goal, int
 	if (took < (track->late_ms ? 2 * track->late_ms : GUEST_LATE_MS))
 		return;
 	track->late_ms = took;
-	auto_free char *what =
-		xasprintf("its guest is not ready after %lld minutes", (long long)(took / 60000));
+	auto_free char *what = xasprintf(
+		"its guest is not ready after %lld minutes", (long long)(took / 60000));
 	set_reason_words(track, what, words, arg);
 }
 
@@ -126,8 +126,7 @@ void seen_step_begun(struct host_seen *seen, const struct step *step, const stru
 		struct image_track *image = image_of(seen, step->subject);
 		image->busy = true;
 		image->full = false;
-		if (step->kind ==
-			STEP_DROP_IMAGE) { /* one that fails may have removed half of it */
+		if (step->kind == STEP_DROP_IMAGE) { /* one that fails may have removed half of it */
 			image->whole = image->startable = image->limited = false;
 			image->total = 0; /* nobody is sent here for it */
 		}
@@ -155,8 +154,7 @@ static void image_ended(
 		track->limited = false; /* not all is here that may be */
 		track->failures++;
 		track->retry_at_ms = now_ms + backoff_ms(track->failures, random);
-		set_reason(&track->reason,
-			end->rc == -ECANCELED ? NULL : error_text(end->err, end->rc));
+		set_reason(&track->reason, end->rc == -ECANCELED ? NULL : error_text(end->err, end->rc));
 	} else if (end->kind == STEP_FETCH_IMAGE) {
 		track->whole = !track->limited;
 		track->used = 0;
