@@ -71,10 +71,18 @@ static void address(struct cursor *c, struct ip4 *ip)
 		c->bad = true;
 }
 
+static void group(struct cursor *c, struct ip4 *ip)
+{
+	WHOLE(c, ip->host);
+	if (ip->host >> 28 != 14)
+		c->bad = true;
+}
+
 static void hello(struct cursor *c, struct cast_hello *h)
 {
-	uint8_t len = (uint8_t)strnlen(h->name, NAME_MAX_LEN);
+	uint8_t len = (uint8_t)strnlen(h->name, NAME_MAX_LEN), form = CAST_FORM;
 
+	WHOLE(c, form);
 	WHOLE(c, h->nonce);
 	bytes_pass(c, h->digest.b, SHA256_LEN);
 	WHOLE(c, h->serve_port);
@@ -82,19 +90,19 @@ static void hello(struct cursor *c, struct cast_hello *h)
 	NUMBER(c, len, NAME_MAX_LEN);
 	bytes_pass(c, h->name, len);
 	h->name[len] = '\0';
-	if (!name_ok(h->name) || strlen(h->name) != len)
+	if (form != CAST_FORM || !name_ok(h->name) || strlen(h->name) != len)
 		c->bad = true;
 }
 
 static void welcome(struct cursor *c, struct cast_welcome *w)
 {
 	WHOLE(c, w->nonce);
-	address(c, &w->group);
+	group(c, &w->group);
 	WHOLE(c, w->port);
 	WHOLE(c, w->image);
 	WHOLE(c, w->plan_bytes);
 	WHOLE(c, w->plan_length);
-	if (w->group.host >> 28 != 14 || w->port == 0 || w->plan_bytes == 0)
+	if (w->port == 0 || w->plan_bytes == 0)
 		c->bad = true;
 }
 
@@ -157,6 +165,8 @@ static void status(struct cursor *c, struct cast_status *s)
 	WHOLE(c, s->total);
 	FLAG(c, s->needs_plan);
 	FLAG(c, s->deaf);
+	FLAG(c, s->silent);
+	group(c, &s->group);
 	WHOLE(c, s->first);
 	NUMBER(c, s->n_bytes, CAST_PAGE_BYTES);
 	bytes_pass(c, s->need, s->n_bytes);

@@ -33,6 +33,7 @@ enum {
 	CAST_WANTS = 64,
 	CAST_PAGE_BYTES = 1400, /* of a bitmap in a status */
 	CAST_SILENT = 0xff,	/* a round in which no report is asked for */
+	CAST_FORM = 2,		/* of all frames; another number with every change of them */
 };
 
 enum cast_kind {
@@ -43,12 +44,14 @@ enum cast_kind {
 	CAST_WANT,	/* somebody waits for these chunks */
 	CAST_LEAVE,	/* goodbye */
 	/* sender to receiver */
-	CAST_WELCOME,
+	CAST_WELCOME, /* unasked, with another group: go there, this one will fall silent */
 	CAST_DROP, /* no multicast for you: ask these peers, or anybody else */
 	/* sender to all */
 	CAST_BLOCK, /* what a block consists of, and with a round: report what you lack of it */
 };
 
+/* Its first byte is CAST_FORM: a sender does not answer who speaks another form of the frames, and
+ * its image comes by HTTP. */
 struct cast_hello {
 	uint64_t nonce; /* comes back in the welcome */
 	struct sha256 digest;
@@ -116,6 +119,8 @@ struct cast_status {
 	struct cast_count count;
 	uint64_t have, total;
 	bool needs_plan, deaf; /* deaf: hears no multicast */
+	bool silent;	       /* nothing came by the group for a while */
+	struct ip4 group;      /* that it listens to */
 	uint32_t first;	       /* of the page; a multiple of 8 */
 	uint16_t n_bytes;      /* bit n of byte n / 8: needs chunk first + n of the plan */
 	uint8_t need[CAST_PAGE_BYTES];

@@ -2,14 +2,9 @@
 /* Receiving a cast: hello, welcome, and then take what comes, say what lacks, until all is here.
  *
  * Two sockets. One is connected to the sender and says everything there is to say; the kernel drops
- * what others send to it, and tells when nobody is there. The other listens to the group on the
- * interface that leads to the sender and takes frames from the sender's address only. That keeps
- * out accidents, not attackers: they may write any address. What they can do is make chunks fail
- * that are then asked for again, until the cast is given up for another way.
- *
- * Packets are taken off in large portions (UDP_GRO, recvmmsg), with a short sleep between portions
- * rather than a wake-up for each packet: with the socket's buffer of some MiB nothing is lost, and
- * a PC's cores are there for its VMs.
+ * what others send to it, and tells when nobody is there. The other listens to the group
+ * (cast_recv_group.c). Both can be lied to by whoever writes the sender's address: then chunks fail
+ * and are asked for again, until the cast is given up for another way.
  *
  * Nothing is acknowledged. A report answers a question of the sender's; a status, twice a second,
  * says all that is needed anew. So every lost frame costs a little time and no state is ever wrong
@@ -17,7 +12,6 @@
  */
 #include "images/cast_recv_inside.h"
 
-#include <netinet/udp.h>
 #include <poll.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -34,47 +28,45 @@ enum {
 	DEAF_NEW_MS = 500, /* welcome, and never any multicast: a plan was sent six times since */
 	DEAF_MS = 3000,	   /* the same for one that heard some */
 	DEAF_AGAIN_MS = 50,
-	REJOIN_MS = 200, /* the switch may not have heard that we joined */
-	PROBE_MS = 250,	 /* after such a silence of the group: does the sender live? */
-	REFUSALS = 9,	 /* of hellos in a row: nobody is there */
+	REJOIN_MS = 200,  /* the switch may not have heard that we joined */
+	SILENT_MS = 1000, /* or has forgotten it */
+	PROBE_MS = 250,	  /* after such a silence of the group: does the sender live? */
+	REFUSALS = 9,	  /* of hellos in a row: nobody is there */
 	WANT_MS = 20,
 	WANT_AGAIN_MS = 120,
 	LOOK_MS = 500,
 	NAP_US = 1500,
-	PORTION = 65536,
-	PORTIONS = 8,
 	DRAINS = 16, /* portions in a row, then all else has its turn */
-	SOCKET_BYTES = 8 << 20,
 	WRONG_MAX = 64,
 };
 
 struct clocks {
-	int64_t now, begun, welcomed, heard, group_heard, hello, status, want, look, report;
+	int64_t now, begun, heard, group_heard, hello, status, want, look, report;
 };
 
 struct running {
 	struct receiver *receiver;
 	struct clocks at;
-	uint8_t *portions;
 	int64_t hello_pause;	 /* since the last hello, before the next */
+	int64_t rejoin_after;	 /* so long a silence of the group */
 	unsigned page;		 /* of the needs, next to be told */
 	struct cast_frame later; /* a report that waits for its moment */
-	bool has_later, joined, rejoined, group_ever, ended;
+	bool has_later, group_ever, ended;
 	bool no_more;	   /* the sender cannot read what still lacks; what came is seen through */
 	unsigned refusals; /* by the sender's machine, since it last spoke */
 	unsigned seed;	   /* of the times that reports wait */
 	int result;
-	bool enough; /* as progress said */
+	struct error **err; /* of a result below 0 */
+	bool enough;	    /* as progress said */
 	struct cast_count told;
-	struct ip_mreqn membership;
 };
 
-static int end(struct running *run, int result, struct error **err, const char *why)
+static int end(struct running *run, int result, const char *why)
 {
 	run->ended = true;
 	run->result = result;
 	if (result < 0)
-		error_make(err, result, "%s", why);
+		error_make(run->err, result, "%s", why);
 	return result;
 }
 
@@ -130,6 +122,8 @@ static void say_status(struct running *run, bool deaf)
 
 	status->count = receiver->count;
 	status->deaf = deaf;
+	status->silent = run->at.now - run->at.group_heard > SILENT_MS;
+	status->group = receiver->welcome.group;
 	status->needs_plan = !receiver->planned;
 	if (receiver->planned) {
 		status->total = held_total(receiver->held);
@@ -186,60 +180,57 @@ static void say_wants(struct running *run)
 
 /* ---- hearing ---- */
 
-static int group_join(struct running *run)
+static int group_join(struct running *run, struct ip4 group, uint16_t port)
 {
 	struct receiver *receiver = run->receiver;
-	struct sockaddr_in us, group = {.sin_family = AF_INET,
-				       .sin_port = htons(receiver->welcome.port),
-				       .sin_addr.s_addr = htonl(receiver->welcome.group.host)};
-	socklen_t len = sizeof(us);
-	int one = 1, bytes = SOCKET_BYTES;
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct ip_mreqn join = {.imr_multiaddr = group.sin_addr};
 
-	if (receiver->multicast >= 0)
-		close(receiver->multicast);
-	receiver->multicast = fd;
-	if (fd < 0 || getsockname(receiver->unicast, (void *)&us, &len) < 0)
-		return -errno;
-	join.imr_address = us.sin_addr;
-	run->membership = join;
-	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)) < 0)
-		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
-	(void)setsockopt(fd, SOL_UDP, UDP_GRO, &one, sizeof(one));
-	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
-		bind(fd, (const void *)&group, sizeof(group)) < 0 ||
-		setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &join, sizeof(join)) < 0)
-		return -errno;
-	run->joined = true;
-	return 0;
+	run->rejoin_after = REJOIN_MS;
+	return recv_group_join(&receiver->group, receiver->unicast, group, port);
 }
 
-static void welcome_take(struct running *run, const struct cast_frame *frame, struct error **err)
+/* The cast is about to move: listens to both groups, and says so. Where that fails it says nothing,
+ * and will be told again. */
+static void group_follow(struct running *run, struct ip4 group)
+{
+	struct receiver *receiver = run->receiver;
+
+	if (receiver->welcome.group.host == group.host ||
+		group_join(run, group, receiver->welcome.port) < 0)
+		return;
+	receiver->welcome.group = group;
+	receiver->fresh_needs = true;
+}
+
+static void welcome_take(struct running *run, const struct cast_frame *frame)
 {
 	struct receiver *receiver = run->receiver;
 	int r;
 
-	if (frame->welcome.nonce != receiver->nonce || receiver->session == frame->session)
+	if (frame->welcome.nonce != receiver->nonce)
 		return;
+	if (receiver->session == frame->session) {
+		group_follow(run, frame->welcome.group);
+		return;
+	}
+	recv_group_leave(&receiver->group);
 	recv_blocks_reset(receiver);
 	receiver->session = frame->session;
 	receiver->seen.met = true;
 	receiver->welcome = frame->welcome;
 	receiver->count = (struct cast_count){0};
-	run->has_later = run->group_ever = run->rejoined = false;
-	run->at.welcomed = run->at.group_heard = run->at.now;
+	run->has_later = run->group_ever = false;
+	run->at.group_heard = run->at.now;
 	run->hello_pause = 0;
 	r = receiver->planned ? -EHOSTUNREACH : recv_plan_begin(receiver);
 	if (r == 0)
-		r = group_join(run);
+		r = group_join(run, frame->welcome.group, frame->welcome.port);
 	if (r < 0)
-		end(run, r, err,
+		end(run, r,
 			r == -EHOSTUNREACH ? "the cast began anew"
 					   : "the group of the cast cannot be joined");
 }
 
-static void drop_take(struct running *run, const struct cast_drop *drop, struct error **err)
+static void drop_take(struct running *run, const struct cast_drop *drop)
 {
 	struct receiver *receiver = run->receiver;
 
@@ -249,19 +240,19 @@ static void drop_take(struct running *run, const struct cast_drop *drop, struct 
 	receiver->seen.n_peers = drop->n_peers;
 	switch (drop->reason) {
 	case CAST_UNKNOWN:
-		end(run, -ENOENT, err, "it is not cast");
+		end(run, -ENOENT, "it is not cast");
 		return;
 	case CAST_DEAF:
-		end(run, -ENOTCONN, err, "no multicast reaches this PC");
+		end(run, -ENOTCONN, "no multicast reaches this PC");
 		return;
 	case CAST_FULL:
-		end(run, -EAGAIN, err, "the cast has no room for more PCs");
+		end(run, -EAGAIN, "the cast has no room for more PCs");
 		return;
 	case CAST_DAMAGED:
 		run->no_more = true;
 		return;
 	default:
-		end(run, -EAGAIN, err,
+		end(run, -EAGAIN,
 			"this PC misses more than half of what others get, its port or cable is "
 			"slow; it asks its peers");
 	}
@@ -275,7 +266,7 @@ static void report_later(struct running *run, const struct cast_report *report, 
 	run->at.report = run->at.now + (spread_ms ? rand_r(&run->seed) % spread_ms : 0);
 }
 
-static void control_take(struct running *run, const uint8_t *bytes, size_t len, struct error **err)
+static void control_take(struct running *run, const uint8_t *bytes, size_t len)
 {
 	struct cast_frame frame;
 	struct cast_report report;
@@ -283,9 +274,9 @@ static void control_take(struct running *run, const uint8_t *bytes, size_t len, 
 	if (cast_frame_read(bytes, len, &frame) < 0)
 		return;
 	if (frame.kind == CAST_WELCOME)
-		welcome_take(run, &frame, err);
+		welcome_take(run, &frame);
 	else if (frame.kind == CAST_DROP)
-		drop_take(run, &frame.drop, err);
+		drop_take(run, &frame.drop);
 	else if (frame.kind == CAST_BLOCK && frame.session == run->receiver->session &&
 		 recv_block_what(run->receiver, &frame.block, &report)) {
 		if (run->has_later && run->later.report.block != report.block)
@@ -294,66 +285,29 @@ static void control_take(struct running *run, const uint8_t *bytes, size_t len, 
 	}
 }
 
-static void frame_take(struct running *run, const uint8_t *bytes, size_t len, struct error **err)
+/* From the group. */
+static bool frame_take(const uint8_t *bytes, size_t len, void *arg)
 {
+	struct running *run = arg;
 	struct receiver *receiver = run->receiver;
 
-	if (len < CAST_HEADER || be32_at(bytes) != receiver->session)
-		return;
+	if (run->ended || len < CAST_HEADER || be32_at(bytes) != receiver->session)
+		return false;
+	if (run->at.now - run->at.group_heard > SILENT_MS)
+		recv_blocks_silence(receiver);
 	run->at.heard = run->at.group_heard = run->at.now;
 	run->group_ever = true;
+	run->rejoin_after = SILENT_MS;
 	receiver->seen.bytes += len;
 	if (be16_at(bytes + 4) == CAST_CONTROL)
-		control_take(run, bytes, len, err);
+		control_take(run, bytes, len);
 	else if (len == CAST_FRAME_MAX)
 		recv_packet(receiver, be16_at(bytes + 4), be16_at(bytes + 6), bytes + CAST_HEADER);
-}
-
-static size_t segment_of(struct msghdr *message, size_t len)
-{
-	int size = 0;
-
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c))
-		if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_GRO)
-			memcpy(&size, CMSG_DATA(c), sizeof(size));
-	return size > 0 ? (size_t)size : len;
-}
-
-/* True: something came. */
-static bool group_drain(struct running *run, struct error **err)
-{
-	struct receiver *receiver = run->receiver;
-	struct mmsghdr messages[PORTIONS];
-	struct sockaddr_in from[PORTIONS];
-	struct iovec parts[PORTIONS];
-	char control[PORTIONS][CMSG_SPACE(sizeof(int))];
-	int n;
-
-	for (unsigned i = 0; i < PORTIONS; i++) {
-		parts[i] = (struct iovec){run->portions + (size_t)i * PORTION, PORTION};
-		messages[i].msg_hdr = (struct msghdr){.msg_name = &from[i],
-			.msg_namelen = sizeof(from[i]),
-			.msg_iov = &parts[i],
-			.msg_iovlen = 1,
-			.msg_control = control[i],
-			.msg_controllen = sizeof(control[i])};
-	}
-	n = recvmmsg(receiver->multicast, messages, PORTIONS, MSG_DONTWAIT, NULL);
-	for (int i = 0; i < n && !run->ended; i++) {
-		size_t len = messages[i].msg_len, step = segment_of(&messages[i].msg_hdr, len);
-		const uint8_t *bytes = parts[i].iov_base;
-
-		if (from[i].sin_addr.s_addr != receiver->server.sin_addr.s_addr ||
-			from[i].sin_port != receiver->server.sin_port)
-			continue;
-		for (size_t at = 0; at < len && !run->ended; at += step)
-			frame_take(run, bytes + at, len - at < step ? len - at : step, err);
-	}
-	return n > 0;
+	return true;
 }
 
 /* -ECONNREFUSED: the machine is there, the sender is not. */
-static int unicast_drain(struct running *run, struct error **err)
+static int unicast_drain(struct running *run)
 {
 	uint8_t bytes[CAST_FRAME_MAX + 1];
 
@@ -364,7 +318,7 @@ static int unicast_drain(struct running *run, struct error **err)
 			return errno == ECONNREFUSED ? -ECONNREFUSED : 0;
 		run->at.heard = run->at.now;
 		run->refusals = 0;
-		control_take(run, bytes, (size_t)n, err);
+		control_take(run, bytes, (size_t)n);
 	}
 	return 0;
 }
@@ -401,18 +355,6 @@ static bool deaf(const struct running *run)
 	       at->now - at->group_heard > patience && at->heard - at->group_heard > patience / 2;
 }
 
-/* Says once more to the switch that this PC is in the group. */
-static void rejoin(struct running *run)
-{
-	int fd = run->receiver->multicast;
-
-	run->rejoined = true;
-	(void)setsockopt(
-		fd, IPPROTO_IP, IP_DROP_MEMBERSHIP, &run->membership, sizeof(run->membership));
-	(void)setsockopt(
-		fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &run->membership, sizeof(run->membership));
-}
-
 static void speak_when_due(struct running *run)
 {
 	struct receiver *receiver = run->receiver;
@@ -439,8 +381,11 @@ static void speak_when_due(struct running *run)
 	if (receiver->planned && at->now - at->want >= WANT_MS)
 		say_wants(run);
 	is_deaf = deaf(run);
-	if (!run->group_ever && !run->rejoined && at->now - at->group_heard > REJOIN_MS)
-		rejoin(run);
+	if (at->now - at->group_heard > run->rejoin_after) {
+		run->rejoin_after =
+			run->rejoin_after < SILENT_MS ? SILENT_MS : run->rejoin_after * 2;
+		recv_group_rejoin(&receiver->group);
+	}
 	if (receiver->fresh_needs ||
 		at->now - at->status >= (is_deaf ? DEAF_AGAIN_MS : status_in)) {
 		say_status(run, is_deaf);
@@ -448,29 +393,29 @@ static void speak_when_due(struct running *run)
 	}
 }
 
-static void look_at_state(struct running *run, bool refused, struct error **err)
+static void look_at_state(struct running *run, bool refused)
 {
 	struct receiver *receiver = run->receiver;
 	int64_t patience = receiver->job->patience_ms ? receiver->job->patience_ms : PATIENCE_MS;
 
 	if (run->enough || (receiver->job->cancel && atomic_load(receiver->job->cancel)))
-		end(run, -ECANCELED, err, "it was cancelled");
+		end(run, -ECANCELED, "it was cancelled");
 	else if (receiver->failed < 0)
-		end(run, receiver->failed, err, error_text(receiver->failure, receiver->failed));
+		end(run, receiver->failed, error_text(receiver->failure, receiver->failed));
 	else if (receiver->seen.wrong > WRONG_MAX &&
 		 receiver->seen.wrong > receiver->seen.packets / 100)
-		end(run, -EBADMSG, err, "too much of what is cast is wrong");
+		end(run, -EBADMSG, "too much of what is cast is wrong");
 	else if (run->at.now - run->at.heard > patience)
-		end(run, -EHOSTUNREACH, err,
+		end(run, -EHOSTUNREACH,
 			receiver->session ? "the cast fell silent" : "nobody casts there");
 	else if (refused && receiver->session)
-		end(run, -EHOSTUNREACH, err, "the cast has ended");
+		end(run, -EHOSTUNREACH, "the cast has ended");
 	else if (run->refusals >= REFUSALS)
-		end(run, -EHOSTUNREACH, err, "nobody casts there");
+		end(run, -EHOSTUNREACH, "nobody casts there");
 	else if (receiver->planned && receiver->n_needed == 0 && !recv_blocks_busy(receiver))
-		end(run, 0, err, NULL);
+		end(run, 0, NULL);
 	else if (run->no_more && !recv_blocks_busy(receiver))
-		end(run, -EIO, err, "the lab server cannot read the rest of the image");
+		end(run, -EIO, "the lab server cannot read the rest of the image");
 }
 
 /* Waits for something to happen; a while of nothing but sleep when packets are streaming in. */
@@ -479,7 +424,8 @@ static void rest(const struct running *run, bool streaming)
 	const struct receiver *receiver = run->receiver;
 	struct pollfd fds[] = {{.fd = receiver->unicast, .events = POLLIN},
 		{.fd = receiver->wake, .events = POLLIN},
-		{.fd = streaming ? -1 : receiver->multicast, .events = POLLIN}};
+		{.fd = streaming ? -1 : receiver->group.now.fd, .events = POLLIN},
+		{.fd = streaming ? -1 : receiver->group.former.fd, .events = POLLIN}};
 	int64_t us = streaming ? NAP_US : 10000, report_us = (run->at.report - run->at.now) * 1000;
 	struct timespec t;
 
@@ -489,7 +435,7 @@ static void rest(const struct running *run, bool streaming)
 	ppoll(fds, ARRAY_LEN(fds), &t, NULL);
 }
 
-static int receive_run(struct running *run, struct error **err)
+static int receive_run(struct running *run)
 {
 	struct receiver *receiver = run->receiver;
 
@@ -500,16 +446,17 @@ static int receive_run(struct running *run, struct error **err)
 		unsigned drains = 0;
 
 		receiver->now_ms = run->at.now = clock_real_ms();
-		while (run->joined && !run->ended && drains++ < DRAINS && group_drain(run, err)) {
+		while (!run->ended && drains++ < DRAINS &&
+			recv_group_drain(&receiver->group, &receiver->server, frame_take, run)) {
 			streaming = true;
 			recv_verify_results(receiver);
 		}
 		recv_verify_results(receiver);
-		refused = unicast_drain(run, err) == -ECONNREFUSED;
+		refused = unicast_drain(run) == -ECONNREFUSED;
 		run->refusals += refused;
 		if (run->ended)
 			break;
-		look_at_state(run, refused, err);
+		look_at_state(run, refused);
 		if (run->ended)
 			break;
 		speak_when_due(run);
@@ -527,7 +474,8 @@ static int receiver_init(
 {
 	auto_free char *map = xasprintf("%s/%s/map", job->dir, job->digest);
 
-	*receiver = (struct receiver){.job = job, .unicast = -1, .multicast = -1, .wake = -1};
+	*receiver = (struct receiver){.job = job, .unicast = -1, .wake = -1};
+	recv_group_init(&receiver->group);
 	receiver->server = (struct sockaddr_in){.sin_family = AF_INET,
 		.sin_port = htons(job->port),
 		.sin_addr.s_addr = htonl(job->server.host)};
@@ -551,8 +499,7 @@ static void receiver_done(struct receiver *receiver)
 	recv_plan_done(receiver);
 	if (receiver->unicast >= 0)
 		close(receiver->unicast);
-	if (receiver->multicast >= 0)
-		close(receiver->multicast);
+	recv_group_done(&receiver->group);
 }
 
 int cast_receive(
@@ -566,10 +513,10 @@ int cast_receive(
 		r = error_make(err, -EINVAL, "a cast needs a digest of 64 hex digits and a name");
 	if (r == 0) {
 		run->receiver = receiver;
-		run->portions = xcalloc(PORTIONS, PORTION);
+		run->err = err;
 		r = receiver_init(receiver, job, err);
 		if (r == 0)
-			r = receive_run(run, err);
+			r = receive_run(run);
 		if (r == 0)
 			r = held_finish(receiver->held, err);
 		if (r == 0)
@@ -578,7 +525,6 @@ int cast_receive(
 	}
 	if (ret_received)
 		*ret_received = receiver->seen;
-	free(run->portions);
 	free(run);
 	free(receiver);
 	return r < 0 ? error_wrap(err, r, "image %.12s by multicast", job->digest) : 0;

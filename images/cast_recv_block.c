@@ -161,6 +161,13 @@ void recv_blocks_reset(struct receiver *receiver)
 	receiver->any_block = false;
 }
 
+void recv_blocks_silence(struct receiver *receiver)
+{
+	for (unsigned b = 0; b < RECV_BLOCKS; b++)
+		receiver->blocks[b].late = true;
+	receiver->any_block = false;
+}
+
 /* ---- chunks and groups ---- */
 
 static unsigned chunk_with(const struct cast_layout *layout, uint32_t byte)

@@ -34,7 +34,7 @@ struct recv_block {
 	uint16_t number;
 	uint32_t touched; /* receiver.tick of the last packet */
 	int64_t touched_ms;
-	bool late;     /* open before we came, and no source of it was seen yet */
+	bool late;     /* open before we came (again), and no source of it was seen since */
 	uint16_t next; /* the source after the highest that came */
 	struct cast_layout layout;
 	struct cast_block what;
@@ -71,10 +71,23 @@ struct recv_queue {
 	unsigned first, n;
 };
 
+struct recv_socket {
+	int fd; /* -1: none */
+	struct ip4 address;
+	struct ip_mreqn membership;
+};
+
+struct recv_group {
+	struct recv_socket now;
+	struct recv_socket former; /* while the cast moves from there */
+	uint8_t *portions;
+};
+
 struct receiver {
 	const struct cast_receive *job;
 	struct cast_received seen;
-	int unicast, multicast;
+	int unicast;
+	struct recv_group group;
 	struct sockaddr_in server;
 	uint64_t nonce;
 	bool partial;	  /* something of the image was here when we began */
@@ -103,7 +116,7 @@ struct receiver {
 	unsigned next_closed;
 	uint32_t tick;
 	int64_t now_ms;
-	bool any_block;	      /* since the welcome */
+	bool any_block;	      /* since the welcome, or the last silence */
 	uint16_t first_block; /* its number: of later ones we hear the beginning */
 	bool starved;	      /* the second thread had no room for an order */
 	struct cast_count count;
@@ -127,6 +140,8 @@ void recv_blocks_done(struct receiver *receiver);
 /* Forgets all blocks: another session. What the second thread has of them is freed when it is
  * done. */
 void recv_blocks_reset(struct receiver *receiver);
+/* Nothing was heard for a while: what was sent meanwhile says nothing of this port. */
+void recv_blocks_silence(struct receiver *receiver);
 /* A packet of a block: index as on the wire, CAST_PAYLOAD bytes. */
 void recv_packet(
 	struct receiver *receiver, uint16_t number, uint16_t index, const uint8_t *payload);
@@ -161,6 +176,22 @@ void recv_closed_add(struct receiver *receiver, uint16_t number, bool whole);
  * any of them needed? */
 unsigned recv_group_missing(const struct recv_block *block, unsigned group, uint8_t *ret_missing,
 	unsigned max, bool *ret_needed);
+
+/* ---- cast_recv_group.c ---- */
+/* True: it is of the session. */
+typedef bool recv_frame_fn(const uint8_t *bytes, size_t len, void *arg);
+void recv_group_init(struct recv_group *group);
+void recv_group_leave(struct recv_group *group);
+void recv_group_done(struct recv_group *group);
+/* Listens to a group, and for a while to that before it too. `unicast` is connected to the sender.
+ * Error: the network's; then all is as before. */
+int recv_group_join(struct recv_group *group, int unicast, struct ip4 address, uint16_t port);
+/* Says once more to the switch that this PC is in the group. */
+void recv_group_rejoin(const struct recv_group *group);
+/* Gives `take` what has come from the sender, at most some hundred KiB of it. False: nothing had.
+ */
+bool recv_group_drain(
+	struct recv_group *group, const struct sockaddr_in *sender, recv_frame_fn *take, void *arg);
 
 /* ---- cast_recv_report.c ---- */
 /* What a block consists of. With a round: writes what to report and returns true. */

@@ -31,6 +31,7 @@ enum {
 	FAILING_MS = 10000,   /* nothing but errors for so long: the cast ends */
 	OWED_MOST = 1500,     /* frames: about an urgent block */
 	BUFFERED_US = 10000,  /* at most so much waits in the socket */
+	QUIET_MS = 600,	      /* nothing went to the group: we stood still, or had nothing to say */
 	RECEIVE_BATCH = 32,
 	IDLE_MS = 100,
 	REPORT_MS = 1000,
@@ -65,6 +66,7 @@ void send_block_frame(struct sender *sender, const struct send_block *block, uin
 	frame.block.round = round;
 	frame.block.spread_ms = (uint8_t)send_spread_ms(sender);
 	send_frame(sender, &sender->group, &frame);
+	sender->sent_ms = sender->now_ms;
 }
 
 static int burst_failed(struct sender *sender, int64_t now, int error)
@@ -112,6 +114,7 @@ static int burst_send(struct sender *sender, const uint8_t *frames, unsigned n)
 		poll(&room, 1, 5);
 	}
 	sender->failing_ms = 0;
+	sender->sent_ms = sender->now_ms;
 	sender->bytes += part.iov_len;
 	return 0;
 }
@@ -365,8 +368,9 @@ static int64_t pace(struct sender *sender, int64_t *due, int *ret_error)
 /* All that has its time; returns when it wants to be called again, in ms from now. */
 static int64_t tick(struct sender *sender, int64_t *next_report_ms)
 {
-	int64_t soonest = IDLE_MS;
+	int64_t soonest = send_group_tick(sender);
 
+	soonest = soonest < IDLE_MS ? soonest : IDLE_MS;
 	for (unsigned b = 0; b < SEND_BLOCKS; b++) {
 		int64_t in = sender->blocks[b].open ? send_block_tick(sender, &sender->blocks[b])
 						    : INT64_MAX;
@@ -412,8 +416,10 @@ static int run(struct sender *sender)
 	while (!ended(sender) && error == 0) {
 		int64_t next, soonest;
 
-		receive_all(sender);
 		sender->now_ms = clock_real_ms();
+		if (sender->now_ms - sender->sent_ms > QUIET_MS)
+			sender->steady_ms = sender->now_ms;
+		receive_all(sender);
 		soonest = tick(sender, &next_report_ms);
 		next = pace(sender, &due, &error);
 		sender->idle = next < 0;
@@ -462,9 +468,7 @@ static int sender_init(struct sender *sender, const struct cast_send *job, struc
 	int r = 0;
 
 	*sender = (struct sender){.job = job, .socket = -1};
-	sender->group = (struct sockaddr_in){.sin_family = AF_INET,
-		.sin_port = htons(job->port),
-		.sin_addr.s_addr = htonl(job->group.host)};
+	send_group_init(sender, job->group, job->port);
 	sender->images = xcalloc(CAST_IMAGES, sizeof(*sender->images));
 	sender->more = job->more;
 	sender->members = xcalloc(CAST_RECEIVERS, sizeof(*sender->members));

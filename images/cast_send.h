@@ -43,7 +43,8 @@ struct cast_send {
 	const char *store;
 	const char *const *digests; /* of the images, at most CAST_IMAGES */
 	size_t n_digests;	    /* may be 0 with `more` */
-	struct ip4 group;	    /* 224/4 */
+	struct ip4 group;	    /* 224/4; with its third number's last bit turned over it is
+				       used too, when the cast moves */
 	bool no_multicast;	    /* nothing is sent to the group, which may be 0 then: whoever
 				       comes is told who came before it, for a chain of peers */
 	struct ip4 address;	    /* ours, on the lab's interface */

@@ -2,8 +2,8 @@
 /* What cast_send*.c share. Nobody else includes this.
  *
  * One thread does it all: receivers say what they lack (member), images know which chunks are still
- * needed by anybody and are not on their way (image), blocks carry them (block), and the loop
- * (cast_send.c) paces. */
+ * needed by anybody and are not on their way (image), blocks carry them (block) to where all listen
+ * (group), and the loop (cast_send.c) paces. */
 #ifndef IMAGES_CAST_SEND_INSIDE_H
 #define IMAGES_CAST_SEND_INSIDE_H
 
@@ -19,6 +19,7 @@ enum {
 	SEND_BLOCKS = 8,	 /* open at once */
 	SEND_ROUNDS = 24,	 /* of one block */
 	SEND_BURST = 44,	 /* frames in one system call: 64 KiB */
+	SEND_SETTLE_MS = 300,	 /* after a change, until what is counted is of the new state */
 	SEND_PLAN_PAUSE_MS = 10, /* between two sendings of a plan, and twice its own time */
 };
 
@@ -57,6 +58,7 @@ struct send_member {
 	uint16_t serve_port;
 	uint64_t nonce;
 	enum cast_lane lane;
+	struct ip4 group;	      /* that it listens to, or was told in its first welcome */
 	enum cast_reason dropped_for; /* LANE_PEERS: it is told so until it hears it */
 	char *reason;
 	bool changed;
@@ -107,11 +109,23 @@ struct send_block {
 	uint8_t answered[CAST_RECEIVERS]; /* last round, plus one */
 };
 
+/* Of all receivers from one group to another (cast_send_group.c). */
+struct send_move {
+	bool on;
+	struct ip4 to; /* where the cast goes while it is on, else where it is */
+	int64_t begun_ms, told_ms;
+	int64_t news_ms;  /* when somebody said last that it follows */
+	bool stay;	  /* the network passes no other group than the given */
+	int64_t pause_ms; /* from the last one to the next, at least */
+	int64_t done_ms;  /* 0: there was none yet */
+};
+
 struct sender {
 	const struct cast_send *job;
 	int socket;
 	uint32_t session;
-	struct sockaddr_in group;
+	struct sockaddr_in group; /* everything goes there */
+	struct send_move move;
 	struct send_image *images;
 	size_t n_images;
 	size_t turn; /* image that has the next block */
@@ -132,6 +146,8 @@ struct sender {
 	int64_t now_ms;
 	int64_t failing_ms; /* since then the network refuses every burst; 0: it does not */
 	bool idle;	    /* there was nothing to send */
+	int64_t sent_ms;    /* the last that went to the group */
+	int64_t steady_ms;  /* since then it was never quiet for long */
 	int owed;	    /* frames that blocks somebody waits for have had more than the bulk */
 	double usual_parities; /* that a group needed in all, of the blocks closed lately */
 	struct chunk_coder *coder;
@@ -189,11 +205,30 @@ void send_member_frame(
 	struct sender *sender, const struct sockaddr_in *from, const struct cast_frame *frame);
 /* Silence, slowness, rate. */
 void send_members_tick(struct sender *sender);
+/* For so long nobody judges by what it misses. */
+void send_member_settle(const struct sender *sender, struct send_member *member, int64_t ms);
 bool send_member_active(const struct send_member *member);
 void send_member_lane(
 	struct sender *sender, struct send_member *member, enum cast_lane lane, const char *reason);
 void send_drop(struct sender *sender, struct send_member *member, enum cast_reason reason);
+/* Tells it the session, its image and a group. */
+void send_welcome(struct sender *sender, const struct send_member *member, struct ip4 group);
 void send_members_done(struct sender *sender);
+
+/* ---- cast_send_group.c ---- */
+void send_group_init(struct sender *sender, struct ip4 group, uint16_t port);
+/* Somebody whose port is too slow was sent away: all others go to the other group, unless they did
+ * so a moment ago. */
+void send_group_leave(struct sender *sender);
+/* A member says which group it listens to. */
+void send_group_heard(struct sender *sender, struct send_member *member, struct ip4 group);
+/* The group that a member is told when it says hello. */
+struct ip4 send_group_of(const struct sender *sender, const struct send_member *member);
+/* A member hears nothing of what is sent to its group. True: that is for a move, which will be
+ * undone when it stays so. */
+bool send_group_silent(struct sender *sender, const struct send_member *member);
+/* Moves when all are there. Returns when it wants to be called again, in ms. */
+int64_t send_group_tick(struct sender *sender);
 
 /* ---- cast_send.c ---- */
 void send_frame(struct sender *sender, const struct sockaddr_in *to, struct cast_frame *frame);

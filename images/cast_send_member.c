@@ -14,7 +14,7 @@
 
 enum {
 	SILENCE_MS = 4000,
-	SETTLE_MS = 300,  /* after a change of rate, until what is counted is of the new one */
+	STEADY_MS = 1200, /* for so long something was sent: who heard nothing is cut off */
 	WINDOW_MIN = 400, /* packets that make a loss worth a look */
 	STRIKES = 2,	  /* a hiccup of the machine makes nobody hopeless */
 	DROP_PEERS = 8,
@@ -110,6 +110,7 @@ static void member_begin(struct sender *sender, struct send_member *member,
 		.serve_port = hello->serve_port,
 		.nonce = hello->nonce,
 		.lane = LANE_MULTICAST,
+		.group = {ntohl(sender->group.sin_addr.s_addr)},
 		.changed = true,
 		.joined_ms = sender->now_ms,
 		.heard_ms = sender->now_ms};
@@ -124,11 +125,11 @@ static void member_begin(struct sender *sender, struct send_member *member,
 		sender->blocks[b].answer[index] = sender->blocks[b].answered[index] = 0;
 }
 
-static void welcome(struct sender *sender, const struct send_member *member)
+void send_welcome(struct sender *sender, const struct send_member *member, struct ip4 group)
 {
 	struct cast_frame frame = {.kind = CAST_WELCOME,
 		.welcome = {.nonce = member->nonce,
-			.group = sender->job->group,
+			.group = group,
 			.port = sender->job->port,
 			.image = member->image->number,
 			.plan_bytes = member->image->plan_len,
@@ -165,8 +166,12 @@ static void hello_take(
 		member_begin(sender, member, image, hello, from);
 	}
 	member->heard_ms = sender->now_ms;
+	if (member->lane == LANE_PEERS && member->dropped_for != CAST_DAMAGED) {
+		send_drop(sender, member, member->dropped_for); /* it has not heard so yet */
+		return;
+	}
 	if (!sender->job->no_multicast) {
-		welcome(sender, member);
+		send_welcome(sender, member, send_group_of(sender, member));
 		return;
 	}
 	send_member_lane(sender, member, LANE_PEERS, NULL);
@@ -235,13 +240,16 @@ static void status_take(
 	member->total = status->total;
 	member->has_plan = !status->needs_plan;
 	count_take(sender, member, &status->count);
+	send_group_heard(sender, member, status->group);
 	for (uint64_t at = status->first; at < end && at < member->image->plan.n; at++) {
 		bool need = cast_bit(status->need, at - status->first);
 
 		member->n_need += (uint32_t)need - (uint32_t)bit64(member->need, (uint32_t)at);
 		bit64_set(member->need, (uint32_t)at, need);
 	}
-	if (!status->deaf)
+	if (!status->deaf && (!status->silent || sender->now_ms - sender->steady_ms < STEADY_MS))
+		return;
+	if (send_group_silent(sender, member) || !status->deaf)
 		return;
 	send_member_lane(sender, member, LANE_PEERS, "it hears no multicast");
 	send_drop(sender, member, CAST_DEAF);
@@ -292,7 +300,8 @@ static void member_speaks(
 		send_drop(sender, member, member->dropped_for);
 		return;
 	}
-	if (member->lane != LANE_MULTICAST && frame->kind == CAST_STATUS)
+	if (member->lane != LANE_MULTICAST && frame->kind == CAST_STATUS &&
+		!sender->job->no_multicast)
 		send_member_lane(sender, member, LANE_MULTICAST, NULL);
 	if (!send_member_active(member))
 		return;
@@ -356,12 +365,16 @@ static size_t losses(const struct sender *sender, bool suspects, double *ret_los
 static void windows_restart(struct sender *sender)
 {
 	for (size_t i = 0; i < sender->n_members; i++) {
-		struct send_member *member = &sender->members[i];
-
-		member->has_loss = member->has_base = false;
-		member->base_from_ms = sender->now_ms + SETTLE_MS;
-		member->strikes = 0;
+		send_member_settle(sender, &sender->members[i], SEND_SETTLE_MS);
+		sender->members[i].strikes = 0;
 	}
+}
+
+void send_member_settle(const struct sender *sender, struct send_member *member, int64_t ms)
+{
+	member->has_loss = member->has_base = false;
+	if (member->base_from_ms < sender->now_ms + ms)
+		member->base_from_ms = sender->now_ms + ms;
 }
 
 /* All that it still needs cannot be read here, and is on its way no more; a peer may have it. */
@@ -395,6 +408,7 @@ static void member_judge(struct sender *sender, struct send_member *member, doub
 		member->loss * 100);
 	send_member_lane(sender, member, LANE_PEERS, reason);
 	send_drop(sender, member, CAST_SLOW);
+	send_group_leave(sender);
 }
 
 void send_members_tick(struct sender *sender)

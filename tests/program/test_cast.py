@@ -125,6 +125,8 @@ def test_without_multicast_hosts_are_sent_to_a_chain(casting, tmp_path):
 
 
 HELLO, STATUS, WELCOME, DROP = 1, 3, 6, 7  # kinds of images/cast_frame.h
+FORM = b"\2"
+GROUP = socket.inet_aton("239.255.78.67")
 
 
 def test_the_controller_sees_who_hears_no_multicast(controller):
@@ -153,8 +155,9 @@ def test_the_controller_sees_who_hears_no_multicast(controller):
             def answer(*words) -> int:
                 return until(lambda: ask(*words), 20, f"a frame of kind {words[0]}")
 
-            session = answer(WELCOME, struct.pack(">IHH", 0, 0xffff, HELLO), nonce, bytes.fromhex(digest),
+            session = answer(WELCOME, struct.pack(">IHH", 0, 0xffff, HELLO), FORM, nonce, bytes.fromhex(digest),
                              struct.pack(">HBB", 8081, 0, len(name)), name)
-            answer(DROP, struct.pack(">IHH", session, 0xffff, STATUS), struct.pack(">IIQQBBIH", 0, 0, 0, 0, 1, 1, 0, 0))
+            answer(DROP, struct.pack(">IHH", session, 0xffff, STATUS),
+                   struct.pack(">IIQQBBB4sIH", 0, 0, 0, 0, 1, 1, 1, GROUP, 0, 0))
     seen = until(lambda: (e := controller.events("image.cast")) and e[-1]["subject"] == "pc/pc2" and e, 10, "the last event")
     assert [event["subject"] for event in seen] == ["pc/pc1", "pc/pc2"] and "hears no multicast" in seen[0]["text"], seen

@@ -291,7 +291,7 @@ NEWCOMER = """
 import os, socket, struct, time
 at = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 while True:
-    hello = struct.pack("!IHHQ", 0, 0xffff, 1, int.from_bytes(os.urandom(8), "big")) + bytes.fromhex({digest!r})
+    hello = struct.pack("!IHHBQ", 0, 0xffff, 1, 2, int.from_bytes(os.urandom(8), "big")) + bytes.fromhex({digest!r})
     at.sendto(hello + struct.pack("!HBB", 0, 0, 1) + b"x", ({server!r}, {port}))
     time.sleep(0.001)
 """

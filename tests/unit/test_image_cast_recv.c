@@ -111,12 +111,38 @@ static void the_beginning_that_was_not_heard(void **state)
 	alone_free(alone);
 }
 
+/* Nor what went by while nothing came at all. */
+static void what_a_silence_swallowed(void **state)
+{
+	static const uint8_t payload[CAST_PAYLOAD];
+	struct alone *alone = alone_new();
+	struct receiver *receiver = &alone->receiver;
+	struct cast_report report;
+
+	(void)state;
+	recv_packet(receiver, BLOCK - 1, 0, payload);
+	describe(receiver, CAST_SILENT, &report);
+	recv_packet(receiver, BLOCK, 0, payload);
+	recv_blocks_silence(receiver);
+	recv_packet(receiver, BLOCK, 100, payload);
+	assert_int_equal(receiver->count.expected, 3);
+	recv_packet(receiver, BLOCK, 102, payload);
+	assert_int_equal(receiver->count.expected, 5);
+	recv_blocks_silence(receiver);
+	recv_packet(receiver, BLOCK + 1, 50, payload);
+	assert_int_equal(receiver->count.expected, 6);
+	recv_packet(receiver, BLOCK + 2, 1, payload);
+	assert_int_equal(receiver->count.expected, 8);
+	alone_free(alone);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(parities_before_the_block),
 		cmocka_unit_test(sources_beyond_the_end),
 		cmocka_unit_test(the_beginning_that_was_not_heard),
+		cmocka_unit_test(what_a_silence_swallowed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,8 @@
 
 enum { BLOCK = 3, MEMBERS = 3, BEGIN_MS = 100000 };
 
+static const struct cast_send job = {.port = 7867, .group = {0xefff4e43}};
+
 struct alone {
 	struct sender sender;
 	struct send_image image;
@@ -24,6 +26,7 @@ static struct send_block *begin(struct alone *alone)
 	struct send_block *block = &sender->blocks[0];
 
 	*alone = (struct alone){.image = {.busy = &alone->busy, .words = 1}};
+	sender->job = &job;
 	sender->socket = -1;
 	sender->now_ms = BEGIN_MS;
 	sender->idle = true;
@@ -126,12 +129,168 @@ static void a_very_slow_one_goes_at_once_a_slow_one_at_the_second_look(void **st
 	free(alone);
 }
 
+/* ---- the group and its move ---- */
+
+static const struct ip4 given = {0xefff4e43}, other = {0xefff4f43};
+
+/* All listen to the given group, and one was just sent away. */
+static struct sender *begin_move(struct alone *alone)
+{
+	struct sender *sender = &alone->sender;
+
+	begin(alone);
+	alone->image.plan_len = 1;
+	send_group_init(sender, given, job.port);
+	for (unsigned i = 0; i < MEMBERS; i++)
+		alone->members[i].group = given;
+	send_group_leave(sender);
+	return sender;
+}
+
+static struct ip4 group_of(const struct sender *sender)
+{
+	return (struct ip4){ntohl(sender->group.sin_addr.s_addr)};
+}
+
+static void wait_group(struct sender *sender, int64_t ms)
+{
+	for (int64_t end = sender->now_ms + ms; sender->now_ms < end; sender->now_ms++)
+		send_group_tick(sender);
+}
+
+static void the_cast_moves_when_all_who_stay_are_there(void **state)
+{
+	struct alone *alone = xnew(struct alone);
+	struct sender *sender = begin_move(alone);
+
+	(void)state;
+	wait_group(sender, 100);
+	send_group_heard(sender, &alone->members[0], other);
+	send_group_heard(sender, &alone->members[1], other);
+	wait_group(sender, 200);
+	assert_int_equal(group_of(sender).host, given.host);
+	/* Who comes now hears the cast where it is. */
+	assert_int_equal(send_group_of(sender, &alone->members[2]).host, given.host);
+	assert_int_equal(send_group_of(sender, &alone->members[0]).host, other.host);
+	send_group_heard(sender, &alone->members[2], other);
+	send_group_tick(sender);
+	assert_int_equal(group_of(sender).host, given.host); /* its switch has to hear it too */
+	wait_group(sender, 200);
+	assert_int_equal(group_of(sender).host, other.host);
+	free(alone);
+}
+
+static void the_silent_do_not_hold_it_up(void **state)
+{
+	struct alone *alone = xnew(struct alone);
+	struct sender *sender = begin_move(alone);
+
+	(void)state;
+	for (unsigned i = 0; i < 500; i += 50) { /* nor who changes its mind all the time */
+		send_group_heard(sender, &alone->members[0], i % 100 ? other : given);
+		wait_group(sender, 50);
+	}
+	assert_int_equal(group_of(sender).host, given.host);
+	wait_group(sender, 200);
+	assert_int_equal(group_of(sender).host, other.host);
+	free(alone);
+}
+
+/* Where only the given group passes, those who followed hear nothing: back, once and for all. */
+static void where_no_other_group_passes_it_stays(void **state)
+{
+	struct alone *alone = xnew(struct alone);
+	struct sender *sender = begin_move(alone);
+
+	(void)state;
+	assert_true(send_group_silent(sender, &alone->members[0])); /* wait and see */
+	wait_group(sender, 1000);
+	assert_int_equal(group_of(sender).host, other.host);
+	for (unsigned i = 0; i < MEMBERS; i++) {
+		send_group_heard(sender, &alone->members[i], other);
+		alone->members[i].latest.received = i;
+	}
+	assert_true(send_group_silent(sender, &alone->members[1])); /* its join may be lost */
+	assert_false(sender->move.on);
+	wait_group(sender, 3000);
+	assert_false(send_group_silent(sender, &alone->members[0])); /* was deaf before */
+	assert_true(send_group_silent(sender, &alone->members[1]));
+	wait_group(sender, 1000);
+	assert_int_equal(group_of(sender).host, given.host);
+	assert_true(send_group_silent(sender, &alone->members[1])); /* it joins again */
+	wait_group(sender, 2000);
+	assert_false(send_group_silent(sender, &alone->members[1])); /* that one is deaf */
+	wait_group(sender, 6000);
+	send_group_leave(sender);
+	wait_group(sender, 1000);
+	assert_int_equal(group_of(sender).host, given.host);
+	free(alone);
+}
+
+static void who_joins_late_is_not_judged_by_that(void **state)
+{
+	struct alone *alone = xnew(struct alone);
+	struct sender *sender = begin_move(alone);
+	struct send_member *late = &alone->members[2];
+
+	(void)state;
+	late->has_base = late->has_loss = true;
+	wait_group(sender, 700);
+	assert_false(late->has_base);
+	assert_in_range(late->base_from_ms - sender->now_ms, 1000, 2000);
+	late->has_base = true;
+	send_group_heard(sender, late, other);
+	assert_false(late->has_base);
+	free(alone);
+}
+
+/* A chain has no group to move to, whatever a stranger says. */
+static void without_multicast_nothing_moves(void **state)
+{
+	static const struct cast_send chain = {.port = 7867, .no_multicast = true};
+	struct alone *alone = xnew(struct alone);
+	struct sender *sender = &alone->sender;
+
+	(void)state;
+	begin(alone);
+	sender->job = &chain;
+	send_group_init(sender, chain.group, chain.port);
+	send_group_leave(sender);
+	assert_false(sender->move.on);
+	send_group_heard(sender, &alone->members[0], other); /* would be told of no group */
+	free(alone);
+}
+
+/* The group before still has, at the switch, who left with the last move. */
+static void it_comes_back_but_not_at_once(void **state)
+{
+	struct alone *alone = xnew(struct alone);
+	struct sender *sender = begin_move(alone);
+
+	(void)state;
+	wait_group(sender, 1000);
+	send_group_leave(sender);
+	wait_group(sender, 1000);
+	assert_int_equal(group_of(sender).host, other.host);
+	wait_group(sender, 5000);
+	send_group_leave(sender);
+	wait_group(sender, 1000);
+	assert_int_equal(group_of(sender).host, given.host);
+	free(alone);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(who_answers_late_is_waited_for),
 		cmocka_unit_test(who_never_answers_is_not),
 		cmocka_unit_test(a_very_slow_one_goes_at_once_a_slow_one_at_the_second_look),
+		cmocka_unit_test(the_cast_moves_when_all_who_stay_are_there),
+		cmocka_unit_test(the_silent_do_not_hold_it_up),
+		cmocka_unit_test(it_comes_back_but_not_at_once),
+		cmocka_unit_test(who_joins_late_is_not_judged_by_that),
+		cmocka_unit_test(without_multicast_nothing_moves),
+		cmocka_unit_test(where_no_other_group_passes_it_stays),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -34,7 +34,8 @@ static struct cast_frame sample(enum cast_kind kind)
 		f.status = (struct cast_status){.count = {1, 2},
 			.have = 5ULL << 32,
 			.total = 6ULL << 32,
-			.deaf = true,
+			.silent = true,
+			.group = {0xef010203},
 			.first = 11200,
 			.n_bytes = CAST_PAGE_BYTES};
 		memset(f.status.need, 0x81, CAST_PAGE_BYTES);
@@ -142,13 +143,15 @@ static void claims_beyond_the_arrays_are_refused(void **state)
 		size_t at; /* offset in the frame */
 		uint8_t value;
 	} cases[] = {
-		{CAST_HELLO, 8 + 8 + 32 + 3, NAME_MAX_LEN + 1},
-		{CAST_HELLO, 8 + 8 + 32 + 3 + 1, '/'}, /* a name that is none */
+		{CAST_HELLO, 8, CAST_FORM - 1},
+		{CAST_HELLO, 8 + 9 + 32 + 3, NAME_MAX_LEN + 1},
+		{CAST_HELLO, 8 + 9 + 32 + 3 + 1, '/'}, /* a name that is none */
 		{CAST_REPORT, 8 + 3, 2},	       /* a flag that is neither */
 		{CAST_REPORT, 8 + 3, 1},	       /* far, yet with groups */
 		{CAST_REPORT, 8 + 2, CAST_SILENT}, {CAST_REPORT, 8 + 12, CAST_GROUPS + 1},
-		{CAST_STATUS, 8 + 8 + 16 + 2 + 3, 1}, /* a page that begins within a byte */
-		{CAST_STATUS, 8 + 8 + 16 + 2 + 4, 255},
+		{CAST_STATUS, 8 + 8 + 16 + 3, 10},	  /* no multicast address */
+		{CAST_STATUS, 8 + 8 + 16 + 3 + 4 + 3, 1}, /* a page that begins within a byte */
+		{CAST_STATUS, 8 + 8 + 16 + 3 + 4 + 4, 255},
 		{CAST_STATUS, 8 + 8, 255},			/* has more than there is */
 		{CAST_WANT, 8, 255}, {CAST_WELCOME, 8 + 8, 10}, /* no multicast address */
 		{CAST_DROP, 8 + 8, 0}, {CAST_DROP, 8 + 8, 9}, {CAST_DROP, 8 + 9, CAST_PEERS + 1},
