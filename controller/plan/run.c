@@ -54,13 +54,18 @@ static void add_head(struct buf *out, const struct run_plan *plan)
 /* sshd sends no signal when a session without a terminal breaks off, but standard input ends. Nothing comes on it
  * before, so the one `read` waits for that, and then ends the process group that sshd gave the session: the script, and
  * mpirun with its ranks. Nobody else holds that input: its socket is the output's, too, whose end sshd waits for. Of a
- * line that is cut sshd learns by asking (ClientAliveInterval, which our images set) or when it writes. */
+ * line that is cut sshd learns by asking (ClientAliveInterval, which our images set) or when it writes.
+ *
+ * It asks first and kills RUN_END_GRACE_S later, whatever heeds no SIGTERM, and what never had it: dash blocks signals
+ * while it makes a process, so one that is made in that moment is not yet in the group when the group is asked. */
 static void add_watch(struct buf *out)
 {
-	buf_adds(out, "exec 3<&0\n"
-		      "(read -r end; kill -TERM 0) <&3 3<&- >/dev/null 2>&1 &\n"
-		      "watch=$!\n"
-		      "exec 3<&- </dev/null\n");
+	buf_addf(out,
+		"exec 3<&0\n"
+		"(trap '' TERM; read -r end; kill -TERM 0; sleep %d; kill -KILL 0) <&3 3<&- >/dev/null 2>&1 &\n"
+		"watch=$!\n"
+		"exec 3<&- </dev/null\n",
+		RUN_END_GRACE_S);
 }
 
 static void add_copy(struct buf *out)
@@ -104,7 +109,7 @@ static void add_mpirun(struct buf *out, const struct run_plan *plan)
 
 static void add_tail(struct buf *out)
 {
-	buf_adds(out, "{ kill $watch; wait $watch; } 2>/dev/null\n"
+	buf_adds(out, "{ kill -KILL $watch; wait $watch; } 2>/dev/null\n"
 		      "for vm in $others; do\n"
 		      "\t(ssh $share \"$vm\" \"rm -rf $dir\"; ssh $share -O exit \"$vm\") </dev/null"
 		      " >/dev/null 2>&1 &\n"

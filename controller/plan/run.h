@@ -9,6 +9,8 @@
  * may end with the same code. */
 enum { RUN_EXIT_STAGING = 250 };
 #define RUN_NOT_STAGED "The program could not be copied to every VM"
+/* A run whose session breaks off is asked to end, and killed so many seconds later. */
+enum { RUN_END_GRACE_S = 5 };
 
 struct run_plan {
 	int64_t id;

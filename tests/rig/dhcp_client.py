@@ -150,9 +150,13 @@ class DhcpClient:
         self.ns.ip("addr", "replace", "10.71.1.11/24", "dev", "eth")
         with self._open(self.ns, 4011) as s:
             boot_item = b"\x2b\x07\x47\x04\x80\x00\x00\x00\xff" if arch == 0 else b""
-            s.sendto(self._message(REQUEST, arch, False, boot_item, "10.71.1.11"), (server, 4011))
-            answers = self._collect(s, 5, True)
-        return answers[0].file if answers else ""
+            message = self._message(REQUEST, arch, False, boot_item, "10.71.1.11")
+            for _ in range(5):
+                s.sendto(message, (server, 4011))
+                answers = self._collect(s, 1, True)
+                if answers:
+                    return answers[0].file
+        return ""
 
 
 def dhcp_storm(ns, macs: list[str], arch: int, over: float = 1.0, wait: float = 10) -> dict[str, tuple[str, str]]:

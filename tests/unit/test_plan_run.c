@@ -134,6 +134,9 @@ static void test_ends_with_its_session(void **state)
 	put_program(*state, "mpirun", "#!/bin/sh\necho here; sleep 60\n");
 	int status = run_script(*state, 1, true, said);
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+	put_program(*state, "mpirun", "#!/bin/sh\ntrap '' TERM; echo here; sleep 60\n"); /* nor its child */
+	status = run_script(*state, 1, true, said);
+	assert_true(WIFSIGNALED(status));
 	put_program(*state, "mpirun", "#!/bin/sh\necho here; exit 42\n");
 	status = run_script(*state, 1, false, said);
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 42);
