@@ -13,6 +13,9 @@ import sys
 
 MARK = "NIGHTCLASS_SANDBOX"
 DAEMON_UID = 64123  # nightclassd's account: it exists in the sandbox only
+# So may the one of VMs, which libvirtd wants to know even where they run as another: libvirt-daemon-system would make it,
+# and start a libvirtd on the machine itself.
+ACCOUNTS = (("nightclass", DAEMON_UID), ("libvirt-qemu", 64055))
 
 
 def inside() -> bool:
@@ -22,11 +25,13 @@ def inside() -> bool:
 
 def command(argv: list[str]) -> list[str]:
     """argv of a process that runs `argv` as the first process of a new sandbox."""
+    users = "".join(f"echo {name}:x:{number}:{number}::/nonexistent:/usr/sbin/nologin; " for name, number in ACCOUNTS)
+    groups = "".join(f"echo {name}:x:{number}:; " for name, number in ACCOUNTS)
     prepare = (
         "mount -t tmpfs -o mode=755 run /run && mkdir -p /run/netns /run/lock && "
         "ip link set lo up && "
-        f"{{ cat /etc/passwd; echo nightclass:x:{DAEMON_UID}:{DAEMON_UID}::/nonexistent:/usr/sbin/nologin; }} "
-        ">/run/passwd && mount --bind /run/passwd /etc/passwd && exec \"$@\""
+        f"{{ cat /etc/passwd; {users}}} >/run/passwd && mount --bind /run/passwd /etc/passwd && "
+        f"{{ cat /etc/group; {groups}}} >/run/group && mount --bind /run/group /etc/group && exec \"$@\""
     )
     argv = [sys.executable, os.path.abspath(__file__), "--first", *argv]
     return ["unshare", "--mount", "--pid", "--net", "--uts", "--ipc", "--fork", "--kill-child=SIGKILL",
