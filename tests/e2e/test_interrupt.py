@@ -84,9 +84,9 @@ class Demo:
                 return
 
     def signal(self, signo: int) -> int:
-        """^C goes to the whole group, others to the process; its exit code, which must come within 30 s."""
+        """^C goes to the whole group, others to the process; its exit code, within 90 s: its sandbox has 20 s for its end, and then the kernel."""
         (os.killpg if signo == signal.SIGINT else os.kill)(self.process.pid, signo)
-        return self.process.wait(30)
+        return self.process.wait(90)
 
     def end(self) -> None:
         if self.process.poll() is None:
@@ -117,7 +117,7 @@ def interrupted(demo, signo: int) -> None:
     assert "processes" in left(demo.before), "the test sees the demo's processes"
     assert demo.signal(signo) == 1
     assert not left(demo.before)
-    demo.wait_line(None, 5)
+    demo.wait_line(None, 60)
     assert demo.seen[-1] == "demo: FAILED: interrupted; nothing is left running\n"
     assert not any("Traceback" in line for line in demo.seen)
     assert json.loads((demo.folder / "report.json").read_text(encoding="utf-8"))["failed"].startswith("interrupted")
@@ -151,10 +151,10 @@ def test_interrupted_while_an_image_is_built(tmp_path, signo, end):
     demo.before = before
     try:
         demo.wait_line("images ", 60)
-        until(pathlib.Path(f"{folder}.begun").exists, 30, "the recipe runs")
+        until(pathlib.Path(f"{folder}.begun").exists, 60, "the recipe runs")
         if signo == signal.SIGKILL:
             assert demo.signal(signo) == -signo
-            until(lambda: not left(before), 30, "nothing is left", every=0.05)
+            until(lambda: not left(before), 60, "nothing is left", every=0.05)
         else:
             interrupted(demo, signo)
             assert not pathlib.Path(f"{folder}.begun").exists(), "the recipe could clean up"
@@ -166,5 +166,5 @@ def test_killed_leaves_nothing(demo):
     """Nobody is left to clean up: the kernel does, as soon as it gets to it."""
     pcs_boot(demo)
     assert demo.signal(signal.SIGKILL) == -signal.SIGKILL
-    demo.wait_line(None, 30)
-    until(lambda: not left(demo.before), 30, f"nothing is left of the demo {demo.process.pid}", every=0.05)
+    demo.wait_line(None, 60)
+    until(lambda: not left(demo.before), 60, f"nothing is left of the demo {demo.process.pid}", every=0.05)

@@ -84,13 +84,16 @@ def first(argv: list[str], tell_all: bool = False) -> int:
     """The first process of a sandbox: runs argv, passes signals on (tell_all: to every process, as SIGTERM), and reaps
     orphans. A process that made itself a daemon (QEMU under libvirt) would stay a zombie otherwise, and libvirt waits
     40 s for it to go."""
-    child = os.posix_spawnp(argv[0], argv, os.environ)
+    stop = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stop)  # what comes before we can pass it on is kept, not dropped
+    child = os.posix_spawnp(argv[0], argv, os.environ, setsigmask=())
 
     def pass_on(signo, _frame):
         os.kill(-1 if tell_all else child, signal.SIGTERM if tell_all else signo)
 
-    for signo in (signal.SIGINT, signal.SIGTERM):
+    for signo in stop:
         signal.signal(signo, pass_on)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, stop)
     while True:
         pid, status = os.wait()
         if pid == child:

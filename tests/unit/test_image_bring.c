@@ -124,9 +124,10 @@ static void a_fetch_that_is_called_off_ends_before_its_patience(void **state)
 
 	(void)state;
 	await(lab->sender);
+	hellos(lab, NULL); /* what came while this thread slept */
 	atomic_store(&lab->cancel, true);
 	pthread_join(lab->thread, NULL);
-	assert_in_range(hellos(lab, NULL), 1, 30); /* 33 in its whole patience */
+	assert_in_range(hellos(lab, NULL), 0, 10); /* some 30 more in its whole patience */
 	assert_int_equal(pthread_create(&lab->thread, NULL, run, lab), 0); /* for the end */
 	end(lab);
 }
@@ -138,7 +139,7 @@ static void a_cast_that_is_not_there_is_asked_for_once(void **state)
 
 	(void)state;
 	await(lab->base); /* it went on by HTTP */
-	assert_true(hellos(lab, &tries) > 1);
+	assert_true(hellos(lab, &tries) >= 1);
 	assert_int_equal(tries, 1);
 	end(lab);
 }

@@ -183,6 +183,8 @@ static void talk_without_end_is_ended(void **state)
 	liar.socket = ends[1];
 	for (int i = 0; i < READER_FILES; i++)
 		files[i] = memfd_create("file", MFD_CLOEXEC);
+	/* one word before the thread may come to speak */
+	assert_int_equal(send(ends[1], &reply, sizeof(reply), MSG_NOSIGNAL), (int)sizeof(reply));
 	assert_int_equal(pthread_create(&thread, NULL, lie, &liar), 0);
 	assert_int_equal(
 		reader_run(&reader, FORMAT_UNKNOWN, files, count, &told, &result, &err), -EINVAL);

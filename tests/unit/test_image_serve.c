@@ -126,7 +126,7 @@ static int ask(const struct serve *serve, const char *request)
 	struct sockaddr_in at = {.sin_family = AF_INET,
 		.sin_port = htons(serve_port(serve)),
 		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	struct timeval patience = {.tv_sec = 5};
+	struct timeval patience = {.tv_sec = 60};
 	auto_close int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	char answer[64] = "";
 	int status = 0;

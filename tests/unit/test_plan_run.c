@@ -111,7 +111,7 @@ static int run_script(const char *home, uint64_t ranks, bool cut, char *ret_said
 	int fds[3], status;
 	pid_t pid;
 	put_program(home, "run.sh", script);
-	alarm(30);
+	alarm(120);
 	assert_int_equal(spawn_start(argv, NULL, 3, fds, &pid, NULL), 0);
 	ssize_t n = read(fds[1], ret_said, SAID_MAX - 1);
 	assert_true(n > 0);
