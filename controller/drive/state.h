@@ -52,7 +52,8 @@ struct cast;
 struct drive {
 	struct controller *controller;
 	struct loop_timer *timer;
-	int64_t began; /* wall clock: reports can arrive since then */
+	int64_t listens; /* wall clock: nobody was unheard for our sake since then */
+	int64_t heard_ms, apart_ms; /* the last rethink by the real clock; how far the wall clock was from it */
 	int64_t thought_ms, due_ms; /* last rethink, next one */
 	bool thinking, kicked;
 	struct tasks *tasks;

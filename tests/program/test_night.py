@@ -2,6 +2,7 @@
 """The night as the controller drives it, in virtual time: a host that is spoken for by the test, a desktop that is a
 listening socket, and no netd at all (nothing of the night may hang on it)."""
 import os
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -112,6 +113,21 @@ def test_a_silent_host_is_lost_and_may_come_back(lab):
     assert "no report" in wait_state(lab, "exception")["reason"]
     host.report()
     wait_state(lab, "host")
+
+
+def test_nobody_is_lost_while_the_controller_stands_still(lab):
+    lab.begin_night(7200)
+    host = Host(lab, 1).boot()
+    host.report()
+    lab.process.send_signal(signal.SIGSTOP)
+    time.sleep(7)  # the pause itself
+    pass_time(lab, 25)
+    lab.process.send_signal(signal.SIGCONT)
+    for _ in range(6):  # it thinks each second
+        assert pc(lab)["state"] == "host"
+        time.sleep(0.5)
+    pass_time(lab, 31)  # a silence of its own
+    wait_state(lab, "exception")
 
 
 def test_nights_do_not_overlap_and_end_once(lab):
