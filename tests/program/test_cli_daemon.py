@@ -163,7 +163,7 @@ def test_the_page(lab):
 # ---- a night with hosts that only talk
 
 class TalkingHost(threading.Thread):
-    """Boots, enrols, and reports that all its goal wants is so; hands back when told to."""
+    """Boots, enrols, and reports that all its goal wants is so, again and again; hands back when told to."""
 
     def __init__(self, controller, n):
         super().__init__(daemon=True)
@@ -172,10 +172,12 @@ class TalkingHost(threading.Thread):
     def run(self):
         try:
             self.host.boot()
-            generation = 0
+            generation, seen = 0, {}
             while not self.ended.is_set():
                 answer = self.host.goal(f"?generation={generation}&wait=2")
                 goal = answer.json if answer.status == 200 else None
+                if answer.status == 204:
+                    self.host.report(generation=generation, **seen)
                 if goal is None:
                     continue
                 generation = goal["generation"]
@@ -184,7 +186,8 @@ class TalkingHost(threading.Thread):
                     return
                 vms = [{"id": vm["id"], "state": "ready", "ready_ms": 1234} for vm in goal.get("vms", [])]
                 images = [{"digest": image["digest"], "have": 1, "total": 1} for image in goal.get("images", [])]
-                self.host.report(generation=generation, vms=vms, images=images)
+                seen = {"vms": vms, "images": images}
+                self.host.report(generation=generation, **seen)
         except Exception as error:      # told by the test that waits for us
             self.error = error
 

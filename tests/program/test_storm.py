@@ -14,7 +14,7 @@ import pytest
 from tests.program.conftest import mac, until
 from tests.program.host import Host
 
-PCS, SLOTS, SLOT_S, STEP_S = 200, 8, 40, 20
+PCS, SLOTS, SLOT_S, STEP_S = 200, 8, 40, 10
 NUMBERS = range(1, PCS + 1)
 SO_TIMESTAMPNS = 35  # socket(7); Python has no name for it
 

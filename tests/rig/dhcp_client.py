@@ -118,14 +118,19 @@ class DhcpClient:
         return answers
 
     def offers(self, arch=None, ipxe=False, wait: float = 1.0, servers=()) -> list[Answer]:
-        """Every answer of every server to one DISCOVER: until all of `servers` have answered, and of `wait` seconds more."""
-        self.socket.sendto(self._message(DISCOVER, arch, ipxe), ("255.255.255.255", 67))
-        end, answers = time.monotonic() + 20, []
-        while not set(servers) <= {answer.server for answer in answers} and time.monotonic() < end:
+        """Each server's answer to a DISCOVER, which is said again every five seconds until all of `servers` have answered,
+        and what comes in `wait` seconds more."""
+        message, answers = self._message(DISCOVER, arch, ipxe), []
+        for said in range(20):
+            if said % 5 == 0:
+                self.socket.sendto(message, ("255.255.255.255", 67))
+            if set(servers) <= {answer.server for answer in answers}:
+                break
             answers += self._collect(self.socket, 1, True)
-        return answers + self._collect(self.socket, wait, False)
+        answers += self._collect(self.socket, wait, False)
+        return list({answer.server: answer for answer in answers}.values())
 
-    def discover(self, arch=None, ipxe=False, wait: float = 5.0) -> Answer | None:
+    def discover(self, arch=None, ipxe=False, wait: float = 20.0) -> Answer | None:
         """The first offer."""
         return next(iter(self._ask(self._message(DISCOVER, arch, ipxe), wait, True)), None)
 
@@ -133,7 +138,7 @@ class DhcpClient:
         more = b"\x32\x04" + socket.inet_aton(address)
         if server:
             more += b"\x36\x04" + socket.inet_aton(server)
-        answers = self._ask(self._message(REQUEST, None, False, more), 5, True)
+        answers = self._ask(self._message(REQUEST, None, False, more), 20, True)
         return answers[0] if answers and answers[0].kind == ACK else None
 
     def acquire(self, arch=None) -> Answer:
@@ -151,7 +156,7 @@ class DhcpClient:
         with self._open(self.ns, 4011) as s:
             boot_item = b"\x2b\x07\x47\x04\x80\x00\x00\x00\xff" if arch == 0 else b""
             message = self._message(REQUEST, arch, False, boot_item, "10.71.1.11")
-            for _ in range(5):
+            for _ in range(20):
                 s.sendto(message, (server, 4011))
                 answers = self._collect(s, 1, True)
                 if answers:

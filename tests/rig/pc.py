@@ -15,6 +15,7 @@ from .accel import WAYS, choose
 from .daemon import Daemon
 from .lab import IMAGES, ROOT, Lab
 from .qmp import qmp
+from .wait import until
 from .wire import Namespace
 
 OVMF = pathlib.Path("/usr/share/OVMF")
@@ -152,6 +153,7 @@ class NamespacePC(PC):
         self.libvirtd = Daemon(f"{name}: libvirtd", self.ns.argv(
             "unshare", "--mount", "--propagation", "private", "sh", str(ROOT / "tests/rig/nspc.sh"),
             str(self.dir / "machine")), self.dir / "libvirtd.log").start()
+        until((self.dir / "machine" / "run").exists, 60, f"{name}: mounts of its own", every=0.02)
 
     def argv(self, *argv: str) -> list[str]:
         """argv that runs on the PC (its network and its mounts)."""

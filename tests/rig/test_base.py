@@ -254,11 +254,11 @@ def test_one_server_that_lies_now_and_then(stored, disk, tmp_path):
 def test_a_read_goes_before_the_bulk_and_costs_no_second_copy(large, tmp_path):
     store, digest, path = large
     with Server(store) as server:
-        seen = threading.Event()
+        seen, pause = threading.Event(), [0.5]
 
         def slow(where, body):
             if where.startswith("/chunks/"):
-                time.sleep(0.1)
+                time.sleep(pause[0])
                 if len(server.chunks()) > 10:
                     seen.set()
             return body
@@ -273,6 +273,7 @@ def test_a_read_goes_before_the_bulk_and_costs_no_second_copy(large, tmp_path):
             there = len(server.chunks())
             assert last == path.read_bytes()[188 * CHUNK:189 * CHUNK]
             assert there - begun < 100, "the bulk would have come to it much later"
+            pause[0] = 0.05
             for chunk in range(187, 150, -3):
                 base.read(chunk)
             assert bulk.wait(60) == 0

@@ -325,7 +325,7 @@ def test_vm_runs_survives_hostd_and_goes(boot, controller, machine, store, forei
     assert report["vms"][0]["ready_ms"] > 0
     held = {image["digest"]: image for image in report["images"]}[store["vm"]]
     assert held["have"] == held["total"] > 0
-    assert run("ping", "-c", "1", "-W", "5", "10.79.1.11", check=False).returncode == 0
+    assert run("ping", "-c", "1", "-w", "30", "10.79.1.11", check=False).returncode == 0
     number = machine.virsh("domid", "nc-alice-001").stdout
 
     host.hostd.kill(signal.SIGKILL)

@@ -325,17 +325,25 @@ def test_a_full_store_leaves_nothing(disk, tmp_path):
 def test_a_killed_import_is_swept_by_the_next(disk, tmp_path):
     store = tmp_path / "store"
     kept = import_ok(store, disk, name="other")
-    before = files_in(store)
-    image = tmp_path / "new.raw"
-    image.write_bytes(noise(7, 128 * CHUNK))
-    argv = [IMPORT, "--no-sync", "--store", store, "--name", "new", "--revision", "1", image]
-    child = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
-    for line in child.stdout:
-        if json.loads(line).get("done", 0) > 4 * CHUNK:
-            child.kill()  # a chunk or more is stored by now
+    before, manifests = files_in(store), set((store / "manifests").iterdir())
+    for attempt in range(5):
+        image = tmp_path / f"new{attempt}.raw"
+        image.write_bytes(noise(7 + attempt, 128 * CHUNK))
+        argv = [IMPORT, "--no-sync", "--store", store, "--name", f"new{attempt}", "--revision", "1", image]
+        child = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+        for line in child.stdout:
+            if json.loads(line).get("done", 0) > 4 * CHUNK:
+                child.kill()  # a chunk or more is stored by now
+                break
+        child.wait()
+        child.stdout.close()
+        whole = set((store / "manifests").iterdir()) - manifests
+        if not whole:
             break
-    child.wait()
-    child.stdout.close()
+        for manifest in whole:
+            manifest.unlink()  # it was through: as if it had not been
+    else:
+        raise AssertionError("five times too late")
     assert len(files_in(store)) > len(before), "it must have been killed in the middle"
     assert import_ok(store, disk, name="other")["digest"] == kept["digest"]
     assert files_in(store) == before

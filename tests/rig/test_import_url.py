@@ -26,9 +26,9 @@ def web():
         yield server
 
 
-def download(url: str, where: pathlib.Path, *options, allow="127.0.0.1") -> dict:
+def download(url: str, where: pathlib.Path, *options, allow="127.0.0.1", silence: int = 20) -> dict:
     """The last line."""
-    argv = [DOWNLOAD, "--into", where, "--silence", "2", *(("--allow", allow) if allow else ()), *options, url]
+    argv = [DOWNLOAD, "--into", where, "--silence", str(silence), *(("--allow", allow) if allow else ()), *options, url]
     done = subprocess.run([str(word) for word in argv], capture_output=True, text=True, timeout=100)
     assert done.stdout, done.stderr
     last = json.loads(done.stdout.splitlines()[-1])
@@ -202,7 +202,7 @@ def test_a_refusal_without_end_is_a_refusal(web, tmp_path, status, pause, reason
     """Neither takes it memory, nor all the time that a download has."""
     web.endless = (status, pause)
     start = time.monotonic()
-    answer = download(web.url(), tmp_path / "file")
+    answer = download(web.url(), tmp_path / "file", silence=2)
     assert reason in answer["error"]["text"], answer
     assert web.sent < 64 << 20 and time.monotonic() - start < 60 and left(tmp_path) == []
 
