@@ -124,7 +124,7 @@ static int gather(struct look *look, struct error **err)
 			return r;
 	}
 	const struct pc_memory *memory = pc_memory(look->drive, look->pc->name);
-	look->seen = (struct night_seen){.listens = look->drive->listens,
+	look->seen = (struct night_seen){.listens = look->drive->hearing.since,
 		.vms = vms.n,
 		.wakes = memory->wakes,
 		.waked_at = memory->waked_at,

@@ -20,7 +20,7 @@
 #include "lib/file.h"
 #include "lib/log.h"
 
-enum { BURST_MS = 50, TICK_MS = 1000, PAUSE_MS = 5000 };
+enum { BURST_MS = 50, TICK_MS = 1000 };
 
 struct pc_memory *pc_memory(struct drive *drive, const char *pc)
 {
@@ -83,23 +83,11 @@ static int wake_goals(struct drive *drive, struct error **err)
 	return 0;
 }
 
-/* The loop that thinks is the one that hears: after a pause (the machine was suspended, its disk stood still), or
- * when the clock was set, a host's report may wait at the door, and its silence is counted anew. A moved test clock
- * moves both clocks, and is no such pause. */
-static void listen_again(struct drive *drive)
-{
-	int64_t real = clock_real_ms(), apart = clock_wall_ms() - clock_mono_ms();
-	if (drive->listens == 0 || real - drive->heard_ms > PAUSE_MS || llabs(apart - drive->apart_ms) > PAUSE_MS)
-		drive->listens = clock_wall();
-	drive->heard_ms = real;
-	drive->apart_ms = apart;
-}
-
 static void rethink(void *arg)
 {
 	struct drive *drive = arg;
 	auto_error struct error *err = NULL;
-	listen_again(drive);
+	plan_hearing(&drive->hearing, clock_wall_ms(), clock_mono_ms(), clock_real_ms());
 	drive->thought_ms = clock_mono_ms();
 	drive->thinking = true;
 	int r = think_all(drive, &err);

@@ -9,6 +9,7 @@
 #include "controller/drive/holders.h"
 #include "controller/drive/task.h"
 #include "controller/model/model.h"
+#include "controller/plan/night.h"
 
 enum {
 	BEAT_S = 10,	       /* a host reports at least this often */
@@ -52,8 +53,7 @@ struct cast;
 struct drive {
 	struct controller *controller;
 	struct loop_timer *timer;
-	int64_t listens; /* wall clock: nobody was unheard for our sake since then */
-	int64_t heard_ms, apart_ms; /* the last rethink by the real clock; how far the wall clock was from it */
+	struct night_hearing hearing;
 	int64_t thought_ms, due_ms; /* last rethink, next one */
 	bool thinking, kicked;
 	struct tasks *tasks;

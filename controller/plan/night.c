@@ -9,8 +9,8 @@
  * those that follow from time and from what was seen.
  *
  * Unknown is not absent: a PC is woken only after the address check said "nobody else", a host is called lost
- * only after silence, never on the lack of one report, and silence counts from our own start at the earliest:
- * while nobody listened, nobody was silent. An answer of the desktop probe counts only when the host has been
+ * only after silence, never on the lack of one report, and silence counts from our own start or last pause at the
+ * earliest: while nobody listened, nobody was silent. An answer of the desktop probe counts only when the host has been
  * silent, because a host, too, may answer a ping; and so may one whose reports are refused while it shuts its VMs
  * down, and the firmware that asks for the boot script: a ping counts when both must be over.
  *
@@ -19,6 +19,7 @@
 #include "controller/plan/night.h"
 
 enum {
+	PAUSE_MS = 5000,
 	QUIET_S = 15, /* after the last report before an answer is taken for the desktop's */
 	WEAK_S = 90,  /* after the boot script before a ping is; */
 	LEAVE_S = 45, /* after the move home and the VMs' grace before it is: the host has gone */
@@ -68,6 +69,17 @@ static void wake(const struct pc *pc, int64_t now, const struct night_seen *seen
 				(long long)times->wake, seen->wakes));
 	else if (seen->wakes == 0 || now >= seen->waked_at + plan_wake_pause(seen->wakes))
 		step->effect = EFFECT_WAKE;
+}
+
+/* A test's clock moves wall and monotonic clock together, so that it is no pause. */
+void plan_hearing(struct night_hearing *hearing, int64_t wall_ms, int64_t mono_ms, int64_t real_ms)
+{
+	int64_t apart = wall_ms - mono_ms;
+	if (hearing->since == 0 || real_ms - hearing->real_ms > PAUSE_MS ||
+		llabs(apart - hearing->apart_ms) > PAUSE_MS)
+		hearing->since = wall_ms / 1000;
+	hearing->real_ms = real_ms;
+	hearing->apart_ms = apart;
 }
 
 /* A host's silence is counted from here. */

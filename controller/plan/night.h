@@ -12,7 +12,7 @@ struct night_times { /* seconds, from the configuration */
 /* What is known about one PC beside its row. */
 enum night_conflict { CONFLICT_UNKNOWN, CONFLICT_NONE, CONFLICT_FOUND };
 struct night_seen {
-	int64_t listens;	      /* since when reports can arrive at all: our own start */
+	int64_t listens;	      /* since when reports can arrive at all: night_hearing.since */
 	size_t vms;		      /* wanted on it */
 	enum night_conflict conflict; /* does another machine answer at its address? */
 	struct mac other;	      /* which, for CONFLICT_FOUND */
@@ -23,6 +23,12 @@ struct night_seen {
 	bool probed;		      /* there is a probe at all (desktop_probe is not none) */
 	bool weak;		      /* and it is one that firmware and host answer, too: a ping */
 	int64_t booted;		      /* when it last fetched a boot script, 0: not known */
+};
+
+/* What the controller knows of its own ears, between two rethinks; at first all zero. */
+struct night_hearing {
+	int64_t since;		   /* wall clock, seconds: reports can arrive since then */
+	int64_t real_ms, apart_ms; /* the last rethink; how far the wall clock was from the monotonic one */
 };
 
 enum night_effect { EFFECT_NONE, EFFECT_CHECK_ADDRESS, EFFECT_WAKE, EFFECT_PROBE };
@@ -38,6 +44,10 @@ struct night_step {
 /* `night` is the one that holds the PC or should (running, ending), NULL in the day. */
 void plan_pc_step(const struct pc *pc, const struct night *night, int64_t now, const struct night_seen *seen,
 	const struct night_times *times, struct night_step *ret_step);
+
+/* Once each rethink, with lib/clock.h's three clocks: hears anew after a pause of the controller (its machine was
+ * suspended, its disk stood still) and when the wall clock was set, for then a host's report may wait at the door. */
+void plan_hearing(struct night_hearing *hearing, int64_t wall_ms, int64_t mono_ms, int64_t real_ms);
 
 /* The state the night itself should be in; all_back: each of its PCs is on its desktop or an exception. */
 enum night_state plan_night_state(const struct night *night, int64_t now, bool all_back);

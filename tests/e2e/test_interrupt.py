@@ -84,7 +84,7 @@ class Demo:
                 return
 
     def signal(self, signo: int) -> int:
-        """^C goes to the whole group, others to the process; its exit code, within 90 s: its sandbox has 20 s for its end, and then the kernel."""
+        """^C goes to the whole group, others to the process; its exit code. Its sandbox has 20 s, then it is the kernel's."""
         (os.killpg if signo == signal.SIGINT else os.kill)(self.process.pid, signo)
         return self.process.wait(90)
 

@@ -124,7 +124,7 @@ def test_two_images_at_once(segment, image, tmp_path):  # noqa: F811
     mbit = cast.MBIT * 2 // 3
     for attempt in range(3):
         took, sent, missed, told = two_images(start, tmp_path / str(attempt), wanted, mbit)
-        assert any(len(line) == 2 and all(0 < one["have"] < one["total"] for one in line.values()) for line in told), "one by one"
+        assert any(len(line) == 2 and all(0 < one["have"] < one["total"] for one in line.values()) for line in told), "one after the other"
         assert sent * 8 / took <= mbit * 1.02e6, f"{sent * 8 / took / 1e6:.1f} Mbit/s where {mbit} are the cap"
         if missed < 100:  # a machine with no time drops frames that have arrived, and its casts send more: then once more
             break

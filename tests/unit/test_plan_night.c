@@ -184,6 +184,30 @@ static void test_rows(void **state)
 	}
 }
 
+static void test_hearing(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *what;
+		int64_t wall_ms, mono_ms, real_ms, since;
+	} looks[] = {
+		{"its start", 1000000, 5000, 5000, 1000},
+		{"a second later", 1001000, 6000, 6000, 1000},
+		{"a slow one", 1006000, 11000, 11000, 1000},
+		{"a pause", 1012000, 17000, 17000, 1012},
+		{"a test's clock moves", 1113000, 118000, 18000, 1012},
+		{"slewed a little", 1115000, 119000, 19000, 1012},
+		{"set forward", 1176000, 120000, 20000, 1176},
+		{"set back", 1117000, 121000, 21000, 1117},
+	};
+	struct night_hearing hearing = {0};
+	for (size_t i = 0; i < ARRAY_LEN(looks); i++) {
+		print_message("%s\n", looks[i].what);
+		plan_hearing(&hearing, looks[i].wall_ms, looks[i].mono_ms, looks[i].real_ms);
+		assert_int_equal(hearing.since, looks[i].since);
+	}
+}
+
 static void test_night(void **state)
 {
 	(void)state;
@@ -241,6 +265,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_hearing),
 		cmocka_unit_test(test_night),
 		cmocka_unit_test(test_always_ends),
 	};
