@@ -15,16 +15,18 @@
 #include "images/cut.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 #include "images/chunk.h"
 
-enum { CUT_THREADS = 2 };
+enum { CUT_THREADS_MAX = 16 };
 
 struct cut {
 	struct chunkstore *store;
 	int fd;
 	uint64_t size;
+	int level;
 	bool doubt; /* what the store has is read before it is relied on */
 	struct manifest_chunk *chunks;
 	size_t n;
@@ -96,7 +98,8 @@ static int cut_chunk(struct cutter *cutter, size_t index)
 		    : chunkstore_has(cut->store, &chunk->digest);
 	if (r != 0)
 		return r < 0 ? r : 0;
-	r = chunk_pack(cutter->coder, cutter->bytes, len, &packed, &packed_len, &cutter->err);
+	r = chunk_pack_at(cutter->coder, cut->level, cutter->bytes, len, &packed, &packed_len,
+		&cutter->err);
 	if (r < 0)
 		return r;
 	return chunkstore_put(cut->store, &chunk->digest, packed, packed_len, &cutter->err);
@@ -136,20 +139,29 @@ static void cutter_done(struct cutter *cutter)
 	error_free(cutter->err);
 }
 
-/* Runs all cutters, the first one here. The first error found is handed on. */
-static int cutters_run(struct cutter cutters[CUT_THREADS], struct error **err)
+/* As many threads as processors may run us. */
+static int cutters_wanted(void)
 {
-	pthread_t threads[CUT_THREADS];
-	bool started[CUT_THREADS] = {false};
+	cpu_set_t set;
+	int n = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 2;
+
+	return n < CUT_THREADS_MAX ? n : CUT_THREADS_MAX;
+}
+
+/* Runs all cutters, the first one here. The first error found is handed on. */
+static int cutters_run(struct cutter *cutters, int n, struct error **err)
+{
+	pthread_t threads[CUT_THREADS_MAX];
+	bool started[CUT_THREADS_MAX] = {false};
 	int r = 0;
 
-	for (int i = 1; i < CUT_THREADS; i++)
+	for (int i = 1; i < n; i++)
 		started[i] = pthread_create(&threads[i], NULL, cutter_run, &cutters[i]) == 0;
 	cutter_run(&cutters[0]);
-	for (int i = 1; i < CUT_THREADS; i++)
+	for (int i = 1; i < n; i++)
 		if (started[i])
 			pthread_join(threads[i], NULL);
-	for (int i = 0; i < CUT_THREADS && r == 0; i++) {
+	for (int i = 0; i < n && r == 0; i++) {
 		r = cutters[i].result;
 		if (r < 0)
 			error_make(err, r, "%s", error_text(cutters[i].err, r));
@@ -157,24 +169,25 @@ static int cutters_run(struct cutter cutters[CUT_THREADS], struct error **err)
 	return r;
 }
 
-int cut_file(struct chunkstore *store, int fd, uint64_t size, cut_progress_fn *progress, void *arg,
-	struct manifest_part *ret_part, struct error **err)
+int cut_file(struct chunkstore *store, int fd, uint64_t size, int level, cut_progress_fn *progress,
+	void *arg, struct manifest_part *ret_part, struct error **err)
 {
 	struct cut cut = {.store = store,
 		.fd = fd,
 		.size = size,
+		.level = level,
 		.doubt = chunkstore_doubtful(store),
 		.n = chunk_count(size)};
-	struct cutter cutters[CUT_THREADS];
-	int r;
+	struct cutter cutters[CUT_THREADS_MAX];
+	int n_cutters = cutters_wanted(), r;
 
 	cut.chunks = xcalloc(cut.n, sizeof(*cut.chunks));
-	for (int i = 0; i < CUT_THREADS; i++)
+	for (int i = 0; i < n_cutters; i++)
 		cutter_init(&cutters[i], &cut);
 	cutters[0].progress = progress;
 	cutters[0].arg = arg;
-	r = cutters_run(cutters, err);
-	for (int i = 0; i < CUT_THREADS; i++)
+	r = cutters_run(cutters, n_cutters, err);
+	for (int i = 0; i < n_cutters; i++)
 		cutter_done(&cutters[i]);
 	if (r < 0) {
 		free(cut.chunks);

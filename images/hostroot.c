@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "images/chunk.h"
 #include "images/cut.h"
 
 static int root_cut(
@@ -24,8 +25,8 @@ static int root_cut(
 		return error_make(err, -errno, "%s: %s", path, strerror(errno));
 	if (!S_ISREG(st.st_mode) || st.st_size == 0 || st.st_size % 512 != 0)
 		return error_make(err, -EINVAL, "%s is no image of a file system", path);
-	return cut_file(
-		store, fd, (uint64_t)st.st_size, NULL, NULL, &manifest->parts[PART_DISK], err);
+	return cut_file(store, fd, (uint64_t)st.st_size, CHUNK_LEVEL, NULL, NULL,
+		&manifest->parts[PART_DISK], err);
 }
 
 int hostroot_store(

@@ -22,6 +22,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "images/chunk.h"
 #include "images/cut.h"
 #include "images/manifest.h"
 #include "images/store.h"
@@ -194,8 +195,9 @@ static int parts_cut(struct run *run, struct manifest *manifest, struct error **
 
 		if (source->fd < 0)
 			continue;
-		r = cut_file(run->store, source->fd, source->size, on_cut, run, &manifest->parts[i],
-			err);
+		r = cut_file(run->store, source->fd, source->size,
+			run->import->level ? run->import->level : CHUNK_LEVEL, on_cut, run,
+			&manifest->parts[i], err);
 		run->before += source->size;
 	}
 	return r;

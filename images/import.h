@@ -17,6 +17,7 @@ struct import {
 	uint64_t revision;
 	const char *kernel, *initrd; /* files for direct boot, or NULL */
 	const char *cmdline;	     /* or NULL */
+	int level;		     /* zstd's, 1..CHUNK_LEVEL_MAX; 0: CHUNK_LEVEL */
 	bool no_sync;		     /* do not wait for the disk: for scratch stores of tests */
 	/* Takes up what an import of the same file left when it was killed: its chunks are not
 	 * swept first, but found again. */

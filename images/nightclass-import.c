@@ -19,6 +19,7 @@
 #include <getopt.h>
 #include <signal.h>
 
+#include "images/chunk.h"
 #include "images/import.h"
 #include "images/jail.h"
 #include "images/reader.h"
@@ -31,8 +32,8 @@
 static const char usage[] =
 	"usage: nightclass-import --store DIR [--format raw|qcow2|vmdk|ova] --name NAME --revision "
 	"N\n"
-	"                         [--kernel FILE [--initrd FILE] [--cmdline TEXT]] [--no-sync]\n"
-	"                         [--resume] [--reader SOCKET] [--uid UID] FILE\n"
+	"                         [--kernel FILE [--initrd FILE] [--cmdline TEXT]] [--level N]\n"
+	"                         [--no-sync] [--resume] [--reader SOCKET] [--uid UID] FILE\n"
 	"       nightclass-import --serve-reader\n"
 	"Takes the disk image FILE into the chunk store DIR. Without --format the file's magic "
 	"decides.\n";
@@ -96,6 +97,7 @@ static int print_result(const struct import_result *result)
 static bool option_take(int option, struct options *o)
 {
 	struct import *import = &o->import;
+	uint64_t level;
 
 	switch (option) {
 	case 's':
@@ -116,6 +118,11 @@ static bool option_take(int option, struct options *o)
 		return true;
 	case 'c':
 		import->cmdline = optarg;
+		return true;
+	case 'l':
+		if (uint_parse(optarg, 1, CHUNK_LEVEL_MAX, &level) < 0)
+			return false;
+		import->level = (int)level;
 		return true;
 	case 'y':
 		return import->no_sync = true;
@@ -138,7 +145,7 @@ static int options_read(int argc, char **argv, struct options *o)
 {
 	static const struct option options[] = {{"store", 1, NULL, 's'}, {"format", 1, NULL, 'f'},
 		{"name", 1, NULL, 'n'}, {"revision", 1, NULL, 'r'}, {"kernel", 1, NULL, 'k'},
-		{"initrd", 1, NULL, 'i'}, {"cmdline", 1, NULL, 'c'}, {"no-sync", 0, NULL, 'y'},
+		{"initrd", 1, NULL, 'i'}, {"cmdline", 1, NULL, 'c'}, {"level", 1, NULL, 'l'}, {"no-sync", 0, NULL, 'y'},
 		{"resume", 0, NULL, 'm'}, {"reader", 1, NULL, 'R'}, {"uid", 1, NULL, 'u'},
 		{"serve-reader", 0, NULL, 'S'}, {"version", 0, NULL, 'V'}, {"help", 0, NULL, 'h'},
 		{0}};

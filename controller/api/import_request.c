@@ -6,6 +6,7 @@
  * (images/download.c). Who may name a path on this server is the route's business (image.c). */
 #include "controller/api/import_request.h"
 
+#include "images/chunk.h"
 #include "images/download.h"
 #include "images/manifest.h"
 #include "lib/str.h"
@@ -26,6 +27,12 @@ static const struct json_field fields[] = {
 	FIELD(struct import_request, kernel, JSON_KIND_STRING, false),
 	FIELD(struct import_request, initrd, JSON_KIND_STRING, false),
 	FIELD_MAX(struct import_request, cmdline, JSON_KIND_STRING, false, MANIFEST_CMDLINE_MAX),
+	{.name = "level",
+		.kind = JSON_KIND_UINT,
+		.offset = offsetof(struct import_request, level),
+		.has_offset = NO_HAS,
+		.min = 1,
+		.max = CHUNK_LEVEL_MAX},
 	FIELD(struct import_request, draft, JSON_KIND_BOOL, false),
 };
 

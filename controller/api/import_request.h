@@ -13,7 +13,8 @@ struct import_request {
 	char *kernel, *initrd, *cmdline;
 	int format;
 	bool has_format;
-	bool draft; /* not published when it is there */
+	uint64_t level; /* zstd's, or 0 */
+	bool draft;	/* not published when it is there */
 };
 extern const char *const import_formats[];
 

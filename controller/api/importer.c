@@ -353,6 +353,8 @@ static int import_start(struct importer *importer, struct error **err)
 	auto_free char *self = spawn_program("nightclass-import"),
 		       *store = xasprintf("%s/store", controller->config.state_dir);
 	auto_free char *revision = xasprintf("%llu", (unsigned long long)importer->revision);
+	auto_free char *level =
+		request->level ? xasprintf("%llu", (unsigned long long)request->level) : NULL;
 	auto_free char *file = NULL, *kernel = NULL, *initrd = NULL;
 	const char *argv[24] = {
 		self, "--store", store, "--name", request->name, "--revision", revision};
@@ -371,6 +373,7 @@ static int import_start(struct importer *importer, struct error **err)
 	const char *const pairs[][2] = {
 		{"--format", request->has_format ? import_formats[request->format] : NULL},
 		{"--kernel", kernel}, {"--initrd", initrd}, {"--cmdline", request->cmdline},
+		{"--level", level},
 		{"--reader", controller->config.import_reader}};
 	size_t n = add_options(argv, 7, pairs, ARRAY_LEN(pairs));
 	if (importer->id == importer->broken)

@@ -76,6 +76,15 @@ struct cli {
 /* The value of the verb's option, "" for a flag that is set, NULL when it was not given. */
 const char *cli_value(const struct cli *cli, const char *option);
 
+/* The option's value, a whole number from 1 to `max`; 0 when it was not given. -EINVAL names the
+ * option. */
+int cli_number(const struct cli *cli, const char *option, uint64_t max, uint64_t *ret_number,
+	struct error **err);
+
+/* The same as a member of `body`; none when it was not given. */
+int cli_set_number(const struct cli *cli, const char *option, uint64_t max, json_t *body,
+	const char *member, struct error **err);
+
 /* The one place where errors become exit codes. */
 int cli_exit_code(int code);
 /* What, why and what next, on standard error. */

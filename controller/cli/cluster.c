@@ -77,21 +77,6 @@ int cluster_show(struct cli *cli, struct error **err)
 	return e < 0 ? e : show_cluster(cli, cluster);
 }
 
-static int set_number(json_t *body, const struct cli *cli, const char *option, const char *member,
-	uint64_t max, struct error **err)
-{
-	const char *text = cli_value(cli, option);
-	uint64_t value;
-	if (!text)
-		return 0;
-	if (uint_parse(text, 1, max, &value) < 0)
-		return error_field(err, -EINVAL, option,
-			"\"%s\" is not a whole number from 1 to %llu", text,
-			(unsigned long long)max);
-	json_object_set_new(body, member, json_integer((json_int_t)value));
-	return 0;
-}
-
 static int set_memory(json_t *body, const struct cli *cli, struct error **err)
 {
 	const char *text = cli_value(cli, "memory");
@@ -112,11 +97,11 @@ static int cluster_body(const struct cli *cli, json_t *body, struct error **err)
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
 		if (cli_value(cli, texts[i]))
 			json_object_set_new(body, texts[i], json_string(cli_value(cli, texts[i])));
-	int e = set_number(body, cli, "vms", "n", VMS_MAX, err);
+	int e = cli_set_number(cli, "vms", VMS_MAX, body, "n", err);
 	if (e == 0)
-		e = set_number(body, cli, "cpus", "cpus", 256, err);
+		e = cli_set_number(cli, "cpus", 256, body, "cpus", err);
 	if (e == 0)
-		e = set_number(body, cli, "revision", "revision", INT32_MAX, err);
+		e = cli_set_number(cli, "revision", INT32_MAX, body, "revision", err);
 	return e < 0 ? e : set_memory(body, cli, err);
 }
 

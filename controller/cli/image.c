@@ -232,7 +232,9 @@ static int import_source(
 	auto_json json_t *answer = NULL,
 			 *body = json_pack("{s:s, s:s*, s:s*, s:s*}", "name", name, "format",
 				 s->format, "url", s->url ? s->disk : NULL, "sha256", sha256);
-	int e = s->url ? 0 : name_part(cli, s->disk, "upload", body, err);
+	int e = cli_set_number(cli, "level", IMAGE_LEVEL_MAX, body, "level", err);
+	if (e == 0 && !s->url)
+		e = name_part(cli, s->disk, "upload", body, err);
 	if (e == 0)
 		e = name_part(cli, s->kernel, "kernel", body, err);
 	if (e == 0)

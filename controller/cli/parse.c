@@ -261,3 +261,25 @@ const char *cli_value(const struct cli *cli, const char *option)
 			return cli->values[i];
 	return NULL;
 }
+
+int cli_number(const struct cli *cli, const char *option, uint64_t max, uint64_t *ret_number,
+	struct error **err)
+{
+	const char *text = cli_value(cli, option);
+	*ret_number = 0;
+	if (text && uint_parse(text, 1, max, ret_number) < 0)
+		return error_field(err, -EINVAL, option,
+			"\"%s\" is not a whole number from 1 to %llu", text,
+			(unsigned long long)max);
+	return 0;
+}
+
+int cli_set_number(const struct cli *cli, const char *option, uint64_t max, json_t *body,
+	const char *member, struct error **err)
+{
+	uint64_t number;
+	int e = cli_number(cli, option, max, &number, err);
+	if (e == 0 && number)
+		json_object_set_new(body, member, json_integer((json_int_t)number));
+	return e;
+}

@@ -419,6 +419,7 @@ int image_build(struct cli *cli, struct error **err)
 {
 	const char *given = cli_value(cli, "name"), *slash;
 	auto_free char *folder = NULL;
+	uint64_t level;
 	if (cli_value(cli, "list"))
 		return list(cli);
 	if (cli->n_args < 1)
@@ -435,6 +436,12 @@ int image_build(struct cli *cli, struct error **err)
 	if (!cli_value(cli, "out") && cli_value(cli, "no-import"))
 		return error_field(
 			err, -EINVAL, "--no-import", "needs --out DIR, else nothing would stay");
+	e = cli_number(cli, "level", IMAGE_LEVEL_MAX, &level, err);
+	if (e == 0 && level && cli_value(cli, "no-import"))
+		e = error_field(err, -EINVAL, "--level",
+			"is for the import: give it to `image import` of the folder");
+	if (e < 0)
+		return e;
 	if (!cli_value(cli, "no-import"))
 		e = try_controller(cli, err);
 	return e < 0 ? e : build(cli, name, folder, err);

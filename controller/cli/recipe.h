@@ -5,6 +5,8 @@
 
 #include "controller/cli/cli.h"
 
+enum { IMAGE_LEVEL_MAX = 19 }; /* zstd's, but for those that need more memory to unpack */
+
 /* Imports the file or folder `path` as image `name` and shows the image (image.c). */
 int image_import_path(struct cli *cli, const char *name, const char *path, struct error **err);
 

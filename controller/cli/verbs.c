@@ -43,6 +43,7 @@ const struct cli_option cli_wait_options[] = {
 		0, "probe", "PROBE", false,                                                        \
 			"how its desktop answers: ping, tcp:PORT, agent or none"                   \
 	}
+#define LEVEL {0, "level", "N", false, "how hard zstd packs its chunks, 1 to 19 (default: 9)"}
 #define LOCAL_IMAGE_OPTIONS                                                                        \
 	{0, "kernel", "FILE", false, "kernel for direct boot"},                                    \
 		{0, "initrd", "FILE", false, "initial RAM disk for direct boot"},                  \
@@ -85,7 +86,7 @@ const struct cli_verb cli_verbs[] = {
 				"the files are on the lab server already (administrators only)"},
 			{0, "no-publish", NULL, false,
 				"keep it a draft; `image publish` makes it the one to use"},
-			LOCAL_IMAGE_OPTIONS)},
+			LEVEL, LOCAL_IMAGE_OPTIONS)},
 	{"image", "publish", "NAME REVISION", 2, 2, 0, image_publish,
 		"makes a revision the one that new clusters get",
 		OPTIONS({0, "again", NULL, false,
@@ -111,7 +112,7 @@ const struct cli_verb cli_verbs[] = {
 				"where to build, kept afterwards (default: a folder in /var/tmp)"},
 			{0, "name", "NAME", false, "of the image (default: the recipe's)"},
 			{0, "guest", "FILE", false, "the nightclass-guest program to put in"},
-			{0, "no-import", NULL, false, "build only; needs --out"})},
+			{0, "no-import", NULL, false, "build only; needs --out"}, LEVEL)},
 
 	{"cluster", "list", "", 0, 0, 0, cluster_list, "lists the clusters", NULL},
 	{"cluster", "show", "NAME", 1, 1, 0, cluster_show, "shows a cluster and its VMs", NULL},

@@ -49,6 +49,8 @@ BAD_INPUT = [
     ("POST", "/images", {"name": "mpi", "path": "x/y"}, 400, "path"),
     ("POST", "/images", {"name": "mpi", "path": "/x", "initrd": "/y"}, 400, "kernel"),
     ("POST", "/images", {"name": "mpi", "path": "/x", "format": "vdi"}, 400, "format"),
+    ("POST", "/images", {"name": "mpi", "path": "/x", "level": 0}, 400, "level"),
+    ("POST", "/images", {"name": "mpi", "path": "/x", "level": 20}, 400, "level"),
     ("POST", "/images", {"name": "mpi", "path": "/x", "url": "http://a.example/x"}, 400, "upload"),
     ("POST", "/images", {"name": "mpi", "url": "ftp://a.example/x"}, 400, "url"),
     ("POST", "/images", {"name": "mpi", "url": "file:///etc/passwd"}, 400, "url"),

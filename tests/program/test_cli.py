@@ -402,6 +402,23 @@ def test_image_from_a_url_is_named_not_sent(cli, api):
     cli("image", "import", "web", url, "--on-server", expect=USAGE)
 
 
+def test_an_image_is_packed_as_hard_as_asked(cli, api, tmp_path):
+    (tmp_path / "disk.raw").write_bytes(b"\1" * 4096)
+    cli("image", "import", "mpi2", "disk.raw", "--level", "14")
+    assert [json.loads(body)["level"] for verb, _, body in api.requests if verb == "POST"] == [14]
+    for wrong in ("0", "20", "most"):
+        assert f'"{wrong}" is not a whole number from 1 to 19' in cli(
+            "image", "import", "mpi2", "disk.raw", "--level", wrong, expect=USAGE).err
+    assert len([path for verb, path, _ in api.requests if verb == "PUT"]) == 1, "what is wrong is not uploaded first"
+
+
+def test_a_wrong_level_is_told_before_the_build(cli, tmp_path):
+    make_recipe(tmp_path / "quick", "touch built\n")
+    assert "from 1 to 19" in cli("image", "build", "./quick", "--level", "20", expect=USAGE).err
+    err = cli("image", "build", "./quick", "--no-import", "--out", "there", "--level", "3", expect=USAGE).err
+    assert "--level" in err and "image import" in err and not list(tmp_path.rglob("built"))
+
+
 def test_an_imports_phases_are_told_and_json_stays_clean(cli, api, tmp_path):
     (tmp_path / "disk.raw").write_bytes(b"\1" * 4096)
     api.import_steps = [{"phase": "convert", "done": 1 << 30, "total": 4 << 30}, {"phase": "cut", "done": 1 << 20, "total": 0}]

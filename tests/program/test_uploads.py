@@ -2,6 +2,7 @@
 """Files on their way in: pieces, resuming after a crash, wrong bytes; and images made of them."""
 import gzip
 import os
+import pathlib
 import stat
 import subprocess
 import threading
@@ -270,6 +271,19 @@ def test_import(importing):
     assert importing("GET", "/images/mpi").status == 404
     importing.kill_and_restart()
     assert not [p for p in (importing.state / "store").rglob("*") if len(p.name) == 64], "nothing of it is left"
+
+
+def test_an_import_packs_as_hard_as_asked(importing):
+    """The last goes through all that the first left in the store: it is as large as that."""
+    words = b"".join(path.read_bytes() for path in sorted(pathlib.Path(os.__file__).parent.glob("*.py")))[:2 * MIB]
+    stored = []
+    for name, level, disk in (("fast", 1, words), ("hard", 19, b"\n" + words), ("none", None, words)):
+        disk = disk.ljust(4 * MIB, b"\0")
+        body = {"name": name, "upload": upload(importing, disk), "format": "raw", **({"level": level} if level else {})}
+        done = ended(importing, importing("POST", "/images", body))
+        assert done["state"] == "done", done
+        stored.append(importing.ok("GET", f"/images/{name}").json["stored"])
+    assert stored[0] == stored[2] > 1.1 * stored[1]
 
 
 def test_hostile_images_are_refused_with_the_reason(importing, tmp_path):

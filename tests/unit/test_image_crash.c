@@ -99,8 +99,8 @@ static int import(const char *dir, int disk, uint64_t revision, struct sha256 *r
 	int r = chunkstore_open(dir, CHUNKSTORE_WRITE | CHUNKSTORE_SYNC, &store, NULL);
 
 	if (r == 0)
-		r = cut_file(store, disk, (uint64_t)CHUNKS * CHUNK_SIZE, NULL, NULL,
-			&m.parts[PART_DISK], NULL);
+		r = cut_file(store, disk, (uint64_t)CHUNKS * CHUNK_SIZE, CHUNK_LEVEL, NULL,
+			NULL, &m.parts[PART_DISK], NULL);
 	if (r == 0)
 		r = chunkstore_put_manifest(store, &m, ret_digest, NULL);
 	if (r < 0 && store)

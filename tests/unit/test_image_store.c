@@ -344,7 +344,7 @@ static void cutting_skips_zeros_and_finds_the_rest(void **state)
 	assert_int_equal(pwrite(fd, zeros, CHUNK_SIZE, CHUNK_SIZE), CHUNK_SIZE);
 	assert_int_equal(pwrite(fd, "b", 1, 4LL * CHUNK_SIZE), 1);
 	assert_int_equal(pwrite(fd, "c", 1, 5LL * CHUNK_SIZE), 1);
-	assert_int_equal(cut_file(store, fd, size, reports, &last, part, NULL), 0);
+	assert_int_equal(cut_file(store, fd, size, CHUNK_LEVEL, reports, &last, part, NULL), 0);
 	assert_int_equal(last, size);
 	assert_int_equal(part->chunks.n, 6);
 	for (size_t i = 0; i < 6; i++)
@@ -356,7 +356,9 @@ static void cutting_skips_zeros_and_finds_the_rest(void **state)
 	assert_int_equal(out[0], 'c');
 	/* A file that is shorter than promised must not end in a list of wrong digests. */
 	manifest_done(&m);
-	assert_int_equal(cut_file(store, fd, size + CHUNK_SIZE / 2, NULL, NULL, part, NULL), -EIO);
+	assert_int_equal(
+		cut_file(store, fd, size + CHUNK_SIZE / 2, CHUNK_LEVEL, NULL, NULL, part, NULL),
+		-EIO);
 	assert_null(part->chunks.at);
 }
 
@@ -394,7 +396,7 @@ static int cut_text(struct chunkstore *store, const char *text, struct manifest_
 	auto_close int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 
 	assert_int_equal(fd_write_all(fd, text, strlen(text)), 0);
-	return cut_file(store, fd, strlen(text), NULL, NULL, part, NULL);
+	return cut_file(store, fd, strlen(text), CHUNK_LEVEL, NULL, NULL, part, NULL);
 }
 
 static void cutting_in_doubt_heals_and_guesses_nothing(void **state)
