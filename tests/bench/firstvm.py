@@ -87,6 +87,7 @@ def make(tool, work: pathlib.Path, size: int) -> tuple[Image, str]:
         for _ in range(size // BLOCK):
             file.write(os.urandom(BLOCK))
     image = Image("vm", path, path.stat().st_size, 0)
+    tool.stores.pop(path, None)  # another noise each time
     tool.prepare(image, "--kernel", SOURCE / "vmlinuz", "--initrd", SOURCE / "initrd.img", "--cmdline",
                  (SOURCE / "cmdline").read_text().strip())
     image.packed = tool.packed
@@ -115,13 +116,13 @@ class FirstVm:
         self.started.append(self.run.client(0, *argv))
         return self.started[-1]
 
-    def lazy(self) -> tuple[float, list[Process]]:
-        """The cast begins, and with it a VM on the first PC: seconds until it is ready, and the receivers."""
+    def lazy(self) -> tuple[float, float, list[Process]]:
+        """The cast begins, and with it a VM on the first PC: when that was, seconds until it is ready, and the receivers."""
         for i in (0, 1):
             shutil.rmtree(self.tool.held(self.run, i), ignore_errors=True)
         self.tool.serve(self.run)
         url, held = f"http://{labs.ADDRESS}:{HTTP}", self.tool.held(self.run, 0)
-        begin = time.monotonic()
+        begin, self.run.begun = time.monotonic(), True
         receivers = [self.tool.receive(self.run, i) for i in (0, 1)]
         self.started += receivers
         start = self.client(self.tool.build / "bench/host", "start", url, self.digest, held)
@@ -137,7 +138,20 @@ class FirstVm:
         vm = Vm(self.run, 0, f"nbd+unix:///?socket={socket}", self.held(0))
         self.started.append(vm.process)
         vm.wait_ready()
-        return time.monotonic() - begin, receivers
+        return begin, time.monotonic() - begin, receivers
+
+    def copied(self, begin: float, receivers: list[Process]) -> float:
+        """Seconds from `begin` until the last of them has all."""
+        end = begin + 3 * self.floor + 30
+        waiting = dict(enumerate(receivers))
+        while waiting:
+            for i, process in list(waiting.items()):
+                if self.tool.has(self.run, i, process):
+                    del waiting[i]
+                elif process.look() or time.monotonic() > end:
+                    raise RuntimeError(f"the full copy: {process.tail()}")
+            time.sleep(0.05)
+        return time.monotonic() - begin
 
     def stop(self) -> None:
         stop_all([*self.started, *self.run.servers])
@@ -154,15 +168,12 @@ class FirstVm:
 
     def measure(self) -> dict:
         load, sent = Load(), self.lab.server_bytes()[0]
-        first, _ = self.lazy()
+        _, first, _ = self.lazy()
         boot_bytes = self.trace()
         self.stop()
         begin_sent = self.lab.server_bytes()[0]
-        traced, receivers = self.lazy()
-        for process in receivers:
-            if not process.wait(3 * self.floor + 30) or process.code != 0:
-                raise RuntimeError(f"the full copy: {process.tail()}")
-        full = max(process.ended - process.started for process in receivers)
+        begin, traced, receivers = self.lazy()
+        full = self.copied(begin, receivers)
         cast = self.lab.server_bytes()[0] - begin_sent
         self.stop()
         for i in (0, 1):

@@ -19,12 +19,12 @@ needs = pytest.mark.skipif(not shutil.which("nginx") or not shutil.which("ethtoo
                            reason="no nginx-light, ethtool: .ci/setup bench")
 
 
-def bench(tmp_path, only: str, **more) -> tuple[subprocess.CompletedProcess, dict]:
+def bench(tmp_path, only: str, timeout: float = 200, **more) -> tuple[subprocess.CompletedProcess, dict]:
     out = tmp_path / "images.json"
     env = {**os.environ, "BENCH_QUICK": "1", "BENCH_N": "2", "BENCH_SIZE": "4", "BENCH_ONLY": only, "BENCH_OUT": str(out),
            "NIGHTCLASS_BUILD": str(BUILD), "BENCH_STEAL": "100", "ASAN_OPTIONS": "detect_leaks=0", **more}
     argv = ["/usr/bin/python3", "tests/rig/sandbox.py", "/usr/bin/python3", "tests/bench/images.py"]
-    done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=200, stdin=subprocess.DEVNULL)
+    done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL)
     return done, json.loads(out.read_text()) if out.exists() else {}
 
 
@@ -49,6 +49,14 @@ def test_where_no_multicast_comes_through_they_form_a_chain_and_no_ring(tmp_path
     done, record = bench(tmp_path, "no-multicast,ours", BENCH_N="3")
     assert done.returncode == 0, done.stdout + done.stderr
     assert record["rows"][0]["runs"] == 1 and record["runs"][0]["done"] == 3
+
+
+@needs
+def test_a_vm_is_ready_before_its_image_and_the_image_comes_whole(tmp_path):
+    done, record = bench(tmp_path, "first-vm,ours", timeout=900, BENCH_VM_SIZE="16")
+    assert done.returncode == 0, done.stdout + done.stderr
+    one = record["runs"][0]
+    assert one["ok"] and one["steady"]["count"] == 2 and 0 < one["first_vm"] and one["boot_bytes"] > 0, one
 
 
 def test_an_unknown_word_is_refused_with_those_that_are_known(tmp_path):

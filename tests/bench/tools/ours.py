@@ -133,6 +133,19 @@ class Cast(Ours):
         return b"whole\n" in process.log.read_bytes()
 
 
+class CastHard(Cast):
+    name = "ours-14"
+    what = "the same from a store that was filled with --level 14"
+    stores: dict[pathlib.Path, str] = {}
+
+    @property
+    def store(self):
+        return self.work.parent / "store-14"
+
+    def prepare(self, image, *options):
+        super().prepare(image, "--level", "14", *options)
+
+
 class Chain(Ours):
     name = "ours-chain"
     what = "the chain of peers alone: each takes from the one before it, the server sends one copy"
@@ -163,4 +176,4 @@ class Http(Ours):
         return self.fetch(run, i, run.image)
 
 
-TOOLS = (Cast, Chain, Http)
+TOOLS = (Cast, CastHard, Chain, Http)
