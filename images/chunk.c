@@ -67,13 +67,7 @@ void chunk_coder_free(struct chunk_coder *coder)
 	free(coder);
 }
 
-int chunk_pack(struct chunk_coder *coder, const void *bytes, size_t len, const void **ret_packed,
-	size_t *ret_packed_len, struct error **err)
-{
-	return chunk_pack_at(coder, CHUNK_LEVEL, bytes, len, ret_packed, ret_packed_len, err);
-}
-
-int chunk_pack_at(struct chunk_coder *coder, int level, const void *bytes, size_t len,
+int chunk_pack(struct chunk_coder *coder, int level, const void *bytes, size_t len,
 	const void **ret_packed, size_t *ret_packed_len, struct error **err)
 {
 	size_t n;

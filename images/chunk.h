@@ -30,12 +30,8 @@ struct chunk_coder;
 struct chunk_coder *chunk_coder_new(void);
 void chunk_coder_free(struct chunk_coder *coder);
 
-/* Compresses 1..CHUNK_SIZE bytes. *ret_packed lives in the coder until its next use. */
-int chunk_pack(struct chunk_coder *coder, const void *bytes, size_t len, const void **ret_packed,
-	size_t *ret_packed_len, struct error **err);
-
-/* The same at another zstd level. */
-int chunk_pack_at(struct chunk_coder *coder, int level, const void *bytes, size_t len,
+/* Compresses 1..CHUNK_SIZE bytes at a zstd level. *ret_packed lives in the coder until its next use. */
+int chunk_pack(struct chunk_coder *coder, int level, const void *bytes, size_t len,
 	const void **ret_packed, size_t *ret_packed_len, struct error **err);
 
 /* Decompresses into `out` and checks that exactly `len` bytes with this digest came out. -EBADMSG

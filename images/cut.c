@@ -98,8 +98,8 @@ static int cut_chunk(struct cutter *cutter, size_t index)
 		    : chunkstore_has(cut->store, &chunk->digest);
 	if (r != 0)
 		return r < 0 ? r : 0;
-	r = chunk_pack_at(cutter->coder, cut->level, cutter->bytes, len, &packed, &packed_len,
-		&cutter->err);
+	r = chunk_pack(
+		cutter->coder, cut->level, cutter->bytes, len, &packed, &packed_len, &cutter->err);
 	if (r < 0)
 		return r;
 	return chunkstore_put(cut->store, &chunk->digest, packed, packed_len, &cutter->err);

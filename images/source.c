@@ -276,6 +276,6 @@ int source_packed(struct source *source, struct chunk_coder *coder, uint32_t num
 	held_chunk_at(source->held, number, &chunk);
 	r = held_peek(source->held, number, chunk.at, source->bytes, len, err);
 	return r < 0 ? r
-		     : chunk_pack_at(coder, CHUNK_LEVEL_FAST, source->bytes, len, ret_packed,
-			       ret_len, err);
+		     : chunk_pack(coder, CHUNK_LEVEL_FAST, source->bytes, len, ret_packed, ret_len,
+			       err);
 }

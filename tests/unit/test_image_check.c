@@ -31,7 +31,7 @@ static struct manifest_chunk put(struct chunkstore *store, char seed, size_t len
 		bytes[i] = (unsigned char)(x >> 24);
 	}
 	chunk.digest = sha256_of(bytes, len);
-	assert_int_equal(chunk_pack(coder, bytes, len, &packed, &packed_len, NULL), 0);
+	assert_int_equal(chunk_pack(coder, CHUNK_LEVEL, bytes, len, &packed, &packed_len, NULL), 0);
 	assert_int_equal(chunkstore_put(store, &chunk.digest, packed, packed_len, NULL), 0);
 	return chunk;
 }

@@ -112,7 +112,7 @@ static void test_other_imports_are_left_alone(void **state)
 
 	place_init(place, *state);
 	assert_int_equal(chunkstore_open(place->store, CHUNKSTORE_WRITE, &store, NULL), 0);
-	assert_int_equal(chunk_pack(coder, "loose", 5, &packed, &len, NULL), 0);
+	assert_int_equal(chunk_pack(coder, CHUNK_LEVEL, "loose", 5, &packed, &len, NULL), 0);
 	assert_int_equal(chunkstore_put(store, &loose, packed, len, NULL), 0);
 	chunkstore_close(TAKE_PTR(store));
 	put(place);

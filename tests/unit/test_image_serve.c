@@ -40,7 +40,7 @@ static struct sha256 chunk_put(
 	const void *packed;
 	size_t len;
 
-	assert_int_equal(chunk_pack(coder, bytes, n, &packed, &len, NULL), 0);
+	assert_int_equal(chunk_pack(coder, CHUNK_LEVEL, bytes, n, &packed, &len, NULL), 0);
 	assert_int_equal(chunkstore_put(store, &digest, packed, len, NULL), 0);
 	return digest;
 }

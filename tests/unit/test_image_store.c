@@ -34,7 +34,7 @@ static struct sha256 put_text(struct chunkstore *store, const char *text)
 	const void *packed;
 	size_t len;
 
-	assert_int_equal(chunk_pack(coder, text, strlen(text), &packed, &len, NULL), 0);
+	assert_int_equal(chunk_pack(coder, CHUNK_LEVEL, text, strlen(text), &packed, &len, NULL), 0);
 	assert_int_equal(chunkstore_put(store, &digest, packed, len, NULL), 0);
 	return digest;
 }
@@ -127,12 +127,12 @@ static void a_bomb_does_not_unfold(void **state)
 	size_t len;
 
 	(void)state;
-	assert_int_equal(chunk_pack(coder, zeros, CHUNK_SIZE, &packed, &len, NULL), 0);
+	assert_int_equal(chunk_pack(coder, CHUNK_LEVEL, zeros, CHUNK_SIZE, &packed, &len, NULL), 0);
 	assert_true(len < 1024);
 	assert_int_equal(
 		chunk_unpack(coder, packed, len, &digest, out, sizeof(out), NULL), -EBADMSG);
-	assert_int_equal(chunk_pack(coder, zeros, 0, &packed, &len, NULL), -EINVAL);
-	assert_int_equal(chunk_pack(coder, zeros, CHUNK_SIZE + 1, &packed, &len, NULL), -EINVAL);
+	assert_int_equal(chunk_pack(coder, CHUNK_LEVEL, zeros, 0, &packed, &len, NULL), -EINVAL);
+	assert_int_equal(chunk_pack(coder, CHUNK_LEVEL, zeros, CHUNK_SIZE + 1, &packed, &len, NULL), -EINVAL);
 }
 
 static void a_manifest_needs_its_chunks(void **state)
