@@ -45,13 +45,7 @@ struct document {
 	}
 
 static const struct json_field fields[] = {
-	{.name = "format",
-		.kind = JSON_KIND_UINT,
-		.offset = offsetof(struct document, format),
-		.required = true,
-		.has_offset = NO_HAS,
-		.min = PUBLICATION_FORMAT,
-		.max = PUBLICATION_FORMAT},
+	FIELD_UINT(struct document, format, true, PUBLICATION_FORMAT, PUBLICATION_FORMAT),
 	MEMBER(name, JSON_KIND_NAME, 0),
 	MEMBER(revision, JSON_KIND_UINT, 1),
 	MEMBER(digest, JSON_KIND_SHA256, 0),

@@ -54,6 +54,9 @@ struct json_field {
 #define FIELD_MAX(type, member, k, req, limit)                                                     \
 	{.name = #member, .kind = (k), .offset = offsetof(type, member), .required = (req),        \
 		.has_offset = NO_HAS, .max = (limit)}
+#define FIELD_UINT(type, member, req, least, most)                                                 \
+	{.name = #member, .kind = JSON_KIND_UINT, .offset = offsetof(type, member),                \
+		.required = (req), .has_offset = NO_HAS, .min = (least), .max = (most)}
 #define FIELD_ENUM(type, member, req, texts)                                                       \
 	{.name = #member, .kind = JSON_KIND_ENUM, .offset = offsetof(type, member),                \
 		.required = (req), .has_offset = NO_HAS, .names = (texts)}

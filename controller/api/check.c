@@ -14,12 +14,7 @@ struct verify_body {
 	uint64_t revision; /* 0: absent */
 };
 static const struct json_field verify_fields[] = {
-	{.name = "revision",
-		.kind = JSON_KIND_UINT,
-		.offset = offsetof(struct verify_body, revision),
-		.has_offset = NO_HAS,
-		.min = 1,
-		.max = INT32_MAX},
+	FIELD_UINT(struct verify_body, revision, false, 1, INT32_MAX),
 };
 
 struct gc_body {

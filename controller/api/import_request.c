@@ -27,12 +27,7 @@ static const struct json_field fields[] = {
 	FIELD(struct import_request, kernel, JSON_KIND_STRING, false),
 	FIELD(struct import_request, initrd, JSON_KIND_STRING, false),
 	FIELD_MAX(struct import_request, cmdline, JSON_KIND_STRING, false, MANIFEST_CMDLINE_MAX),
-	{.name = "level",
-		.kind = JSON_KIND_UINT,
-		.offset = offsetof(struct import_request, level),
-		.has_offset = NO_HAS,
-		.min = 1,
-		.max = CHUNK_LEVEL_MAX},
+	FIELD_UINT(struct import_request, level, false, 1, CHUNK_LEVEL_MAX),
 	FIELD(struct import_request, draft, JSON_KIND_BOOL, false),
 };
 

@@ -24,13 +24,7 @@ struct body {
 
 static const struct json_field publish_fields[] = {
 	FIELD(struct body, again, JSON_KIND_BOOL, false),
-	{.name = "revision",
-		.kind = JSON_KIND_UINT,
-		.offset = offsetof(struct body, revision),
-		.required = true,
-		.has_offset = NO_HAS,
-		.min = 1,
-		.max = INT32_MAX},
+	FIELD_UINT(struct body, revision, true, 1, INT32_MAX),
 };
 
 static const struct json_field rollback_fields[] = {
