@@ -33,7 +33,7 @@ def noise(folder: pathlib.Path, size: int) -> Image:
 
 
 def disk(folder: pathlib.Path, source: pathlib.Path) -> Image:
-    """The default VM image as it was built; its packed size by zstd -3 of the whole."""
+    """The VM disk of the rehearsals as it was built; its packed size by zstd -3 of the whole."""
     path = folder / "disk.raw"
     if not path.exists():
         subprocess.run(["cp", "--sparse=always", source, path], check=True)

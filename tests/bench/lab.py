@@ -73,8 +73,9 @@ class Lab:
     def _switch(self) -> None:
         run("ip", "link", "add", "sw", "type", "bridge", "stp_state", "0", "forward_delay", "0", "mcast_snooping",
             "1" if self.snooping else "0")
+        run("sysctl", "-qw", "net.ipv6.conf.sw.disable_ipv6=1")
         # without br_netfilter there are none, and nothing to turn off
-        run("sysctl", "-qw", "net.ipv6.conf.sw.disable_ipv6=1", *(f"net.bridge.bridge-nf-call-{of}=0" for of in FILTERS), check=False)
+        run("sysctl", "-qw", *(f"net.bridge.bridge-nf-call-{of}=0" for of in FILTERS), check=False)
         run("ip", "link", "set", "sw", "up")
         if self.snooping:
             # IGMPv3: nobody keeps quiet because a neighbour spoke. A new querier floods for the time of one answer, so
