@@ -22,6 +22,8 @@ from tests.bench.tools import delta, multicast, ours, unicast  # noqa: E402
 WORK = pathlib.Path("/run/bench")
 SLACK = 6  # a run that takes so many times its limit is ended
 ATTEMPTS = 2  # times the wanted runs, when the machine's neighbours disturb
+GIGABIT = 1000  # Mbit/s
+HUGE = 8  # times the image of noise
 GIVE_UP = 2  # a tool that has failed so often in a scenario, and never ended well, is not run again
 TOOLS = [*multicast.TOOLS, *unicast.TOOLS, *delta.TOOLS, *ours.TOOLS]
 
@@ -39,7 +41,7 @@ class Bench:
                        **config.commit(), "machine": config.machine(), "begun": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
                        "scenarios": {s.name: s.what for s in self.scenarios}}
         used = {tool for scenario in self.scenarios for tool in scenario.tools}
-        self.tools = {cls.name: cls(WORK, settings.mbit, settings.build) for cls in TOOLS if cls.name in used}
+        self.tools = {cls.name: cls(WORK, settings.build) for cls in TOOLS if cls.name in used}
         self.record["tools"] = {tool.name: tool.what for tool in self.tools.values()}
         self.record["versions"] = config.versions(sorted({p for tool in self.tools.values() for p in tool.packages}))
 
@@ -53,6 +55,8 @@ class Bench:
                 made = images.noise(WORK, self.settings.size)
             elif kind == "large":
                 made = images.noise(WORK, self.settings.size * 2)
+            elif kind == "huge":
+                made = images.noise(WORK, self.settings.size * HUGE)
             elif kind == "small":
                 made = images.noise(WORK, max(1 << 20, self.settings.size // 8))
             elif kind == "disk":
@@ -70,24 +74,27 @@ class Bench:
     # --- one run
 
     def run(self, scenario, tool) -> dict:
-        lab = labs.Lab(scenario.n, self.settings.mbit, self.settings.snooping)
+        mbit = GIGABIT if scenario.gigabit else self.settings.mbit
+        lab = None
         try:
+            lab = labs.Lab(scenario.n, mbit, self.settings.snooping, scenario.gigabit)
             lab.meet()  # before anything is lost
             for i in range(scenario.slow):
-                lab.rate(lab.host(scenario.n - 1 - i), self.settings.mbit / 4)
+                lab.rate(lab.host(scenario.n - 1 - i), mbit / 4)
             lab.loss(scenario.loss)
             lab.multicast(scenario.multicast)
             if "offloads" not in self.record:
                 self.record["offloads"] = labs.offloads(labs.SERVER)
             image = self.image_for(scenario, tool)
-            ideal = image.size * 8 / (self.settings.mbit * 1e6)
+            ideal = image.size * 8 / (mbit * 1e6)
             limit = (60 if self.settings.quick else 10) + SLACK * ideal + (1.6 * scenario.n * ideal if tool.unicast else 0)
             run = Run(lab, scenario, image, WORK / "run", limit)
             return figures(scenario, run, execute(tool, run))
         except (RuntimeError, OSError, subprocess.SubprocessError) as error:
             return {"ok": False, "why": " ".join(str(error).split())[:300], "steal": 0}
         finally:
-            lab.close()
+            if lab:
+                lab.close()
 
     def wanted(self, scenario, tool) -> int:
         mine = tool.name.startswith("ours") or tool.name == "wire"
@@ -173,6 +180,8 @@ def figures(scenario, run: Run, result: dict) -> dict:
     result["sent_of_size"] = round(result["server_sent"] / run.image.packed, 4)
     result["seconds"] = max((result[role]["seconds"] for role in ("steady", "slow", "joins", "restarted") if role in result),
                             default=0)
+    if scenario.gigabit:
+        result["cores_at_gigabit"] = round(result["server_cpu"] / (result["server_sent"] * 8 / (GIGABIT * 1e6)), 4)
     if run.image.changed:
         result["sent_of_changed"] = round((result["server_sent"] + result["server_got"]) / run.image.changed, 4)
     return result
@@ -183,6 +192,7 @@ def summary(result: dict) -> str:
         return f"NOT DONE: {result['why']}"
     words = [f"{role} {result[role]['ratio']:.3f}" for role in ("steady", "slow", "joins", "restarted") if role in result]
     words += [f"{result['sent_of_changed']:.2f} of the changed bytes"] if "sent_of_changed" in result else []
+    words += [f"{result['cores_at_gigabit']:.2f} of a core at 1 Gbit/s"] if "cores_at_gigabit" in result else []
     words += [result["note"]] if "note" in result else []
     words += [f"{result['seconds']:.1f} s, {result['server_sent'] / 1e6:.1f} MB from the server, steal {result['steal']:.1%}, "
               f"idle {result['idle']:.0%}"] if "server_sent" in result else []
@@ -198,6 +208,8 @@ def say(text: str) -> None:
 def room(settings: config.Settings) -> None:
     """A bounded file system in memory for what receivers write."""
     need = (settings.n[-1] + 3) * max(settings.size, 256 << 20) + (2 << 30)
+    if any(s.image == "huge" for s in scenarios.chosen(settings)):
+        need = max(need, 3 * HUGE * settings.size + (2 << 30))
     if any(s.image == "vm" for s in scenarios.chosen(settings)):
         need = max(need, 3 * settings.vm_size + (2 << 30))
     if need > config.available():

@@ -26,6 +26,7 @@ ADDRESS = "10.99.0.1"
 PORT_QUEUE = 256 << 10
 HOST_QUEUE = 1000 * 1514
 BURST = 32 << 10  # 2.6 ms at 100 Mbit/s: what a late timer may make up for
+SYS = "/run/bench-sys"  # the sandbox's own network devices; /sys shows the machine's
 FILTERS = ("iptables", "ip6tables", "arptables")
 OFFLOADS = ("tso", "off", "gso", "off", "tx-udp-segmentation", "off")
 
@@ -41,14 +42,18 @@ def run(*argv: str, stdin: str | None = None, check: bool = True) -> str:
 class Lab:
     """One switch and its ports. `close` takes all of it away (so does the end of the sandbox)."""
 
-    def __init__(self, receivers: int, mbit: float, snooping: bool = True):
-        self.receivers, self.mbit = receivers, mbit
+    def __init__(self, receivers: int, mbit: float, snooping: bool = True, apart: bool = False):
+        """apart: the server has a processor to itself (see `_apart`), and no port is shaped."""
+        self.receivers, self.mbit, self.apart = receivers, mbit, apart
         self.names = [SERVER, *(f"r{i:03d}" for i in range(receivers))]
         self.snooping = snooping
         self._switch()
         self._ports()
-        for name in self.names:
-            self.rate(name, mbit)
+        if apart:
+            self._apart()
+        else:
+            for name in self.names:
+                self.rate(name, mbit)
 
     def address(self, i: int) -> str:
         return f"10.99.0.{10 + i}"
@@ -60,6 +65,10 @@ class Lab:
     def argv(self, name: str, *argv: object) -> list[str]:
         """argv that runs in a namespace. `ip` execs it: the process is the program."""
         return ["ip", "netns", "exec", name, *map(str, argv)]
+
+    def pinned(self, name: str) -> list[str]:
+        """What comes before the argv of a program of this host: on which processor it runs."""
+        return ["taskset", "-c", "0" if name == SERVER else "1"] if self.apart else []
 
     def close(self) -> None:
         for name in self.names:
@@ -98,6 +107,14 @@ class Lab:
                 "route add 224.0.0.0/4 dev eth0")))
             run("ethtool", "-K", name, *OFFLOADS, "gro", "off")
             run(*self.argv(name, "ethtool", "-K", "eth0", *OFFLOADS, "gro", "on"))
+
+    def _apart(self) -> None:
+        """A frame that leaves the server is carried on by another processor, as by a network card. Otherwise the kernel
+        runs the whole lab in the sender's time: each cable, the switch and the receiver's half of the stack."""
+        if (os.cpu_count() or 1) < 2:
+            raise RuntimeError("the server is to have a processor to itself, and this machine has one")
+        run("sh", "-c", f"mkdir -p {SYS} && {{ mountpoint -q {SYS} || mount -t sysfs sysfs {SYS}; }} && "
+            f"echo 2 >{SYS}/class/net/{SERVER}/queues/rx-0/rps_cpus")
 
     def rate(self, name: str, mbit: float) -> None:
         """Both ends of a host's port get this rate."""

@@ -28,6 +28,7 @@ class Scenario:
     join: tuple[float, ...] = ()  # so many of the last receivers start at these moments
     kill: int = 0  # so many of the last receivers are killed at half time; the first of them is restarted
     multicast: bool = True
+    gigabit: bool = False  # ports of 1 Gbit/s, not shaped, and a processor for the server alone
     image: str = "noise"  # noise, disk, revision-PERCENT, vm
     what: str = ""
     runs: int = 5  # of ours, at most
@@ -76,13 +77,14 @@ class Run:
 
     def server(self, *argv: object, **named) -> Process:
         """Starts a program on the server."""
-        process = Process(SERVER, list(argv), self.folder / f"server-{len(self.servers)}.log", **named)
+        process = Process(SERVER, [*self.lab.pinned(SERVER), *argv], self.folder / f"server-{len(self.servers)}.log", **named)
         self.servers.append(process)
         return process
 
     def client(self, i: int, *argv: object, **named) -> Process:
         """Starts a program on receiver i."""
-        return Process(self.lab.host(i), list(argv), self.dir(i) / "log", **named)
+        host = self.lab.host(i)
+        return Process(host, [*self.lab.pinned(host), *argv], self.dir(i) / "log", **named)
 
     @property
     def ideal(self) -> float:

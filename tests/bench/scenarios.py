@@ -30,6 +30,8 @@ def table(settings: Settings) -> list[Scenario]:
         Scenario("no-multicast", least, ("ours", "tcp-chain", "bittorrent"), multicast=False, runs=3, what="the switch drops multicast"),
         Scenario("chain", most, ("ours-chain", "tcp-chain"), runs=1, what=f"{most} receivers in a chain: what does the machine carry?"),
         Scenario("disk", least, ("ours", "ours-14", "udpcast-zstd"), image="disk", runs=3, what="a real disk, which compresses"),
+        Scenario("sender", 1, ("wire", "ours", "udpcast", "uftp"), gigabit=True, runs=3, image="huge",
+                 what="1 Gbit/s, and a processor for the server alone: what the sender costs"),
         *few,
         *(Scenario(f"revision-{percent}", 1, ("ours", "casync", "zsync", "rsync"), image=f"revision-{percent}", runs=1,
                    what=f"a revision that differs by {percent} %") for percent in (1, 10)),

@@ -20,7 +20,7 @@ def row(scenario, tool, runs: list[dict]) -> dict:
             result[role] = {"min": min(ratios), "median": round(statistics.median(ratios), 3), "max": max(ratios)}
     for key in ("server_sent", "server_got", "server_cpu", "receiver_cpu", "receiver_anon", "receiver_peak", "steal", "idle",
                 "sent_of_size", "sent_of_changed", "seconds", "first_vm", "first_vm_untraced", "first_vm_full_copy",
-                "first_vm_of_full", "boot_alone", "boot_bytes"):
+                "first_vm_of_full", "boot_alone", "boot_bytes", "cores_at_gigabit"):
         values = [run[key] for run in good if key in run]
         if values:
             result[key] = round(statistics.median(values), 4)
@@ -35,6 +35,8 @@ def cells(line: dict) -> list[str]:
                        if role in line and line[role] is not steady)
     if "first_vm_of_full" in line:
         others = f"VM {line['first_vm']:.1f} s, {line['first_vm_of_full']:.1%} of {line['first_vm_full_copy']:.0f} s"
+    if "cores_at_gigabit" in line:
+        others = f"{line['cores_at_gigabit']:.2f} core at 1 Gbit/s"
     if "sent_of_changed" in line:
         others = f"bytes/changed {line['sent_of_changed']:.2f}"
     return [line["scenario"], line["tool"], f"{line['runs']}" + (f"(-{line['disturbed']})" if line["disturbed"] else ""),

@@ -59,6 +59,16 @@ def test_a_vm_is_ready_before_its_image_and_the_image_comes_whole(tmp_path):
     assert one["ok"] and one["steady"]["count"] == 2 and 0 < one["first_vm"] and one["boot_bytes"] > 0, one
 
 
+@needs
+@pytest.mark.skipif(os.cpu_count() < 2, reason="the sender is to have a processor to itself")
+def test_what_the_sender_costs_is_its_own_time(tmp_path):
+    done, record = bench(tmp_path, "sender,ours", BENCH_SIZE="1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    one = record["runs"][0]
+    assert one["ok"] and one["cores_at_gigabit"] > 0, one
+    assert "core at 1 Gbit/s" in done.stdout
+
+
 def test_an_unknown_word_is_refused_with_those_that_are_known(tmp_path):
     done, _ = bench(tmp_path, "clean,rsyncc")
     assert done.returncode != 0

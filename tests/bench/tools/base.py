@@ -20,9 +20,9 @@ class Tool:
     restarts = True  # a receiver that was killed may come again
     needs_multicast = False
 
-    def __init__(self, work: pathlib.Path, mbit: float, build: pathlib.Path):
+    def __init__(self, work: pathlib.Path, build: pathlib.Path):
         """`work`: a folder for what is prepared once per image. `build`: where our own programs are."""
-        self.work, self.mbit, self.build = work / self.name, mbit, build
+        self.work, self.build = work / self.name, build
         self.work.mkdir(parents=True, exist_ok=True)
 
     def missing(self) -> str:

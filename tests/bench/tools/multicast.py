@@ -27,7 +27,7 @@ class Wire(Tool):
         process.wait_says(b"ready")
 
     def begin(self, run):
-        run.server(self.blast, "send", "239.255.77.1", 7700, "eth0", run.image.size, 0.99 * self.mbit)
+        run.server(self.blast, "send", "239.255.77.1", 7700, "eth0", run.image.size, 0.99 * run.lab.mbit)
 
     def has(self, run, i, process):
         return process.code == 0 and process.log.read_bytes().split()[-1] == b"0"
@@ -57,7 +57,7 @@ class Udpcast(Tool):
         # With --min-receivers it begins the moment all have said hello.
         run.server("udp-sender", "--file", run.image.path, "--interface", "eth0", "--nokbd", "--no-progress",
                    "--full-duplex", "--min-receivers", run.scenario.n, "--max-wait", 30,
-                   "--max-bitrate", f"{self.mbit * 980:.0f}k", "--retries-until-drop", 30, *self.options)
+                   "--max-bitrate", f"{run.lab.mbit * 980:.0f}k", "--retries-until-drop", 30, *self.options)
 
 
 class UdpcastFec(Udpcast):
@@ -86,7 +86,7 @@ class UdpcastZstd(Udpcast):
     def begin(self, run):
         run.server("udp-sender", "--file", self.packed(run.image), "--interface", "eth0", "--nokbd", "--no-progress",
                    "--full-duplex", "--min-receivers", run.scenario.n, "--max-wait", 30,
-                   "--max-bitrate", f"{self.mbit * 980:.0f}k", "--retries-until-drop", 30)
+                   "--max-bitrate", f"{run.lab.mbit * 980:.0f}k", "--retries-until-drop", 30)
 
 
 class Uftp(Tool):
@@ -110,7 +110,7 @@ class Uftp(Tool):
 
     def begin(self, run):
         group = ",".join("0x0A6300%02X" % (10 + i) for i in range(run.scenario.n))
-        run.server("uftp", "-I", "eth0", "-R", round(self.mbit * 970), "-b", 1440, "-B", 4 << 20, "-r", "0.05:0.01:1",
+        run.server("uftp", "-I", "eth0", "-R", round(run.lab.mbit * 970), "-b", 1440, "-B", 4 << 20, "-r", "0.05:0.01:1",
                    "-H", group, run.image.path)
 
     def has(self, run, i, process):
