@@ -3,7 +3,7 @@
  *
  * A packet names its block and its place, so it can be stored before it is known what the block
  * consists of; that comes in a frame of its own, several times. From then on each packet counts
- * down the chunks it is a part of, and a chunk goes to the second thread the moment its last packet
+ * down the chunks it is a part of, and a chunk goes to the verifiers the moment its last packet
  * is there, wherever in the block that happens. Lost packets of a group are rebuilt as soon as
  * there are as many parities.
  *
@@ -506,7 +506,7 @@ static void chunk_done(
 		receiver->failed = order->result;
 }
 
-/* What found no room in the second thread's queue when it was ready. */
+/* What found no room in the verifiers' queue when it was ready. */
 static void order_again(struct receiver *receiver, struct recv_block *block)
 {
 	for (unsigned c = 0; c < block->layout.n; c++)

@@ -2,8 +2,8 @@
 /* What cast_recv*.c share. Nobody else includes this but their unit test.
  *
  * The calling thread owns everything but two queues. It takes packets off the sockets and puts each
- * in a slot; a second thread rebuilds lost packets, unpacks, verifies and places chunks. What the
- * second thread reads of a block is not changed while it has an order for it. */
+ * in a slot; the verifiers, a few other threads, rebuild lost packets, unpack, verify and place
+ * chunks. What they read of a block is not changed while one of them has an order for it. */
 #ifndef IMAGES_CAST_RECV_INSIDE_H
 #define IMAGES_CAST_RECV_INSIDE_H
 
@@ -21,6 +21,7 @@ enum {
 	RECV_SLOTS = 4 * 5900, /* packets held: 35 MB, four blocks of the largest size */
 	RECV_CLOSED = 128,     /* blocks remembered after they were closed */
 	RECV_ORDERS = 4096,
+	RECV_VERIFIERS = 4, /* at most */
 	SLOT_NONE = 0xffff,
 	PARITIES = CAST_GROUPS * FEC_PARITIES_MAX,
 };
@@ -48,7 +49,7 @@ struct recv_block {
 	uint16_t awaited;		  /* chunks not DONE or NEEDLESS */
 	bool sparse;			  /* some are NEEDLESS */
 	uint16_t n_present;		  /* sources */
-	unsigned orders;		  /* that the second thread has of this block */
+	unsigned orders;		  /* that the verifiers have of this block */
 	bool closing;			  /* as soon as there are none */
 };
 
@@ -98,7 +99,7 @@ struct receiver {
 	struct cast_plan plan; /* n is 0 until it came */
 	bool planned;
 	uint32_t *entry_of; /* by chunk number: entry of the plan, or CAST_NONE */
-	uint8_t *got;	    /* bit per entry: here, or on its way through the second thread */
+	uint8_t *got;	    /* bit per entry: here, or on its way through a verifier */
 	uint32_t n_needed;  /* entries that are not got */
 	uint8_t *plan_bytes;
 	uint8_t *plan_have; /* by piece: is it here? */
@@ -118,13 +119,13 @@ struct receiver {
 	int64_t now_ms;
 	bool any_block;	      /* since the welcome, or the last silence */
 	uint16_t first_block; /* its number: of later ones we hear the beginning */
-	bool starved;	      /* the second thread had no room for an order */
+	bool starved;	      /* the verifiers had no room for an order */
 	struct cast_count count;
 	bool fresh_needs; /* the sender should hear at once what we need */
 
-	/* the second thread */
-	pthread_t thread;
-	bool thread_runs;
+	/* the verifiers */
+	pthread_t threads[RECV_VERIFIERS];
+	unsigned n_threads;
 	pthread_mutex_t lock;
 	pthread_cond_t work;
 	bool stop;
@@ -137,8 +138,8 @@ struct receiver {
 /* ---- cast_recv_block.c ---- */
 void recv_blocks_init(struct receiver *receiver);
 void recv_blocks_done(struct receiver *receiver);
-/* Forgets all blocks: another session. What the second thread has of them is freed when it is
- * done. */
+/* Forgets all blocks: another session. What the verifiers have of them is freed when they
+ * are done. */
 void recv_blocks_reset(struct receiver *receiver);
 /* Nothing was heard for a while: what was sent meanwhile says nothing of this port. */
 void recv_blocks_silence(struct receiver *receiver);
@@ -153,7 +154,7 @@ bool recv_blocks_busy(const struct receiver *receiver);
 void recv_chunk_needless(struct receiver *receiver, uint32_t at);
 /* Now and then: tries again what had no room, gives up what was quiet for long. */
 void recv_blocks_tick(struct receiver *receiver);
-/* A chunk or group came back from the second thread. */
+/* A chunk or group came back from a verifier. */
 void recv_result(struct receiver *receiver, const struct recv_order *order);
 static inline uint8_t *recv_slot(const struct receiver *receiver, uint16_t slot)
 {
@@ -169,7 +170,8 @@ const bool *recv_closed_find(const struct receiver *receiver, uint16_t number);
 struct recv_block *recv_block_open(struct receiver *receiver, uint16_t number);
 /* Lays out block->what. False: it cannot be what was said; the block is closed. */
 bool recv_block_lay(struct receiver *receiver, struct recv_block *block);
-/* Its number may not be used again for a while; its slots are free once the second thread is. */
+/* Its number may not be used again for a while; its slots are free once the verifiers are done
+ * with it. */
 void recv_block_close(struct receiver *receiver, struct recv_block *block, bool whole);
 void recv_closed_add(struct receiver *receiver, uint16_t number, bool whole);
 /* The sources of a group that are missing, by their place in it, at most `max` listed; how many. Is

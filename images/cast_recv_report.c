@@ -4,7 +4,7 @@
  *
  * Only how many counts, not which: any parity helps. A group of which all that is missing belongs
  * to chunks we have anyway lacks nothing. What can be rebuilt counts as here, so the answer does
- * not wait for the second thread; its chunks are promised, and if one then fails its check the next
+ * not wait for a verifier; its chunks are promised, and if one then fails its check the next
  * status asks for it again.
  *
  * Both ends know by the same rule when a receiver is far behind; it frees the memory at once.

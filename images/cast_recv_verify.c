@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The receiver's second thread: whatever takes long. It rebuilds lost packets from parities, and
- * puts chunks together, unpacks, verifies and places them, so that the first thread is always at
- * the socket before that overflows.
+/* The receiver's other threads, the verifiers: whatever takes long. They rebuild lost packets from
+ * parities, and put chunks together, unpack, verify and place them, so that the first thread is
+ * always at the socket before that overflows. A disk unpacks to three times what the port brings:
+ * one of them is too slow for 1 Gbit/s, so there is one for each processor, but never many.
  *
- * It gets orders and gives results, through two rings under the only lock there is. An order names
+ * They get orders and give results, through two rings under the only lock there is. An order names
  * a block and what of it; the slots that the order is about are complete when it is given and stay
  * as they are until its result was taken back. So no data is copied but into the one buffer that a
- * chunk is unpacked from.
+ * chunk is unpacked from, and no two orders touch the same bytes.
  *
  * A chunk counts only when its digest matches; a rebuilt packet is believed as little as one that
  * came. The same content may belong at several places: it is put at all of them.
@@ -58,25 +59,22 @@ static void chunk_gather(const struct verifier *v, const struct recv_block *bloc
 	}
 }
 
-/* 0, -EBADMSG, or what the disk said (kept for the caller of cast_receive). */
-static int chunk_do(const struct verifier *v, const struct recv_order *order)
+/* 0, -EBADMSG, or what the disk said, then with *err. */
+static int chunk_do(const struct verifier *v, const struct recv_order *order, struct error **err)
 {
-	struct receiver *receiver = v->receiver;
+	const struct receiver *receiver = v->receiver;
 	const struct recv_block *block = order->block;
 	const struct cast_entry *entry = &receiver->plan.at[block->layout.at[order->index]];
-	auto_error struct error *err = NULL;
 	struct held_chunk chunk;
-	int r;
+	int r = 0;
 
 	held_chunk_at(receiver->held, entry->number, &chunk);
 	chunk_gather(v, block, order->index);
-	r = chunk_unpack(v->coder, v->packed, entry->len, &chunk.digest, v->plain, chunk.len, &err);
-	if (r < 0)
+	if (chunk_unpack(v->coder, v->packed, entry->len, &chunk.digest, v->plain, chunk.len,
+		    NULL) < 0)
 		return -EBADMSG;
 	for (uint32_t n = entry->number; n != CAST_NONE && r == 0; n = receiver->plan.same[n])
-		r = held_put(receiver->held, n, v->plain, &err);
-	if (r < 0 && !receiver->failure)
-		receiver->failure = TAKE_PTR(err);
+		r = held_put(receiver->held, n, v->plain, err);
 	return r;
 }
 
@@ -112,6 +110,8 @@ static void *verify_run(void *arg)
 
 	pthread_mutex_lock(&receiver->lock);
 	for (;;) {
+		auto_error struct error *err = NULL;
+
 		while (!receiver->stop && receiver->orders.n == 0)
 			pthread_cond_wait(&receiver->work, &receiver->lock);
 		if (receiver->stop)
@@ -120,10 +120,12 @@ static void *verify_run(void *arg)
 		pthread_mutex_unlock(&receiver->lock);
 		order.result = 0;
 		if (order.task == TASK_CHUNK)
-			order.result = chunk_do(&v, &order);
+			order.result = chunk_do(&v, &order, &err);
 		else
 			rebuild_do(&v, &order);
 		pthread_mutex_lock(&receiver->lock);
+		if (err && !receiver->failure) /* for the caller of cast_receive */
+			receiver->failure = TAKE_PTR(err);
 		queue_add(&receiver->results, &order);
 		if (receiver->results.n == 1)
 			eventfd_write(receiver->wake, 1);
@@ -137,8 +139,18 @@ static void *verify_run(void *arg)
 
 /* ---- the caller's side ---- */
 
+/* Two even on one processor: what may go wrong between them does so on every machine. */
+static unsigned verifiers_wanted(void)
+{
+	unsigned n = processors_usable();
+
+	return n < 2 ? 2 : n < RECV_VERIFIERS ? n : RECV_VERIFIERS;
+}
+
 int recv_verify_start(struct receiver *receiver)
 {
+	unsigned wanted = verifiers_wanted();
+
 	queue_init(&receiver->orders);
 	queue_init(&receiver->results);
 	pthread_mutex_init(&receiver->lock, NULL);
@@ -146,20 +158,21 @@ int recv_verify_start(struct receiver *receiver)
 	receiver->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (receiver->wake < 0)
 		return -errno;
-	if (pthread_create(&receiver->thread, NULL, verify_run, receiver) != 0)
-		return -EAGAIN;
-	receiver->thread_runs = true;
-	return 0;
+	while (receiver->n_threads < wanted &&
+		pthread_create(&receiver->threads[receiver->n_threads], NULL, verify_run,
+			receiver) == 0)
+		receiver->n_threads++;
+	return receiver->n_threads > 0 ? 0 : -EAGAIN;
 }
 
 void recv_verify_stop(struct receiver *receiver)
 {
 	pthread_mutex_lock(&receiver->lock);
 	receiver->stop = true;
-	pthread_cond_signal(&receiver->work);
+	pthread_cond_broadcast(&receiver->work);
 	pthread_mutex_unlock(&receiver->lock);
-	if (receiver->thread_runs)
-		pthread_join(receiver->thread, NULL);
+	while (receiver->n_threads > 0)
+		pthread_join(receiver->threads[--receiver->n_threads], NULL);
 	pthread_mutex_destroy(&receiver->lock);
 	pthread_cond_destroy(&receiver->work);
 	if (receiver->wake >= 0)
@@ -174,12 +187,11 @@ bool recv_verify_order(struct receiver *receiver, const struct recv_order *order
 	bool room;
 
 	pthread_mutex_lock(&receiver->lock);
-	/* Results need room too; each order becomes one, and one may be in the thread's hands. */
-	room = receiver->orders.n + receiver->results.n + 1 < RECV_ORDERS;
+	/* Results need room too: each order becomes one, and each thread may have one in hand. */
+	room = receiver->orders.n + receiver->results.n + receiver->n_threads < RECV_ORDERS;
 	if (room) {
 		queue_add(&receiver->orders, order);
-		if (receiver->orders.n == 1)
-			pthread_cond_signal(&receiver->work);
+		pthread_cond_signal(&receiver->work);
 	}
 	pthread_mutex_unlock(&receiver->lock);
 	if (room)

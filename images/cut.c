@@ -15,7 +15,6 @@
 #include "images/cut.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 
 #include "images/chunk.h"
@@ -139,15 +138,6 @@ static void cutter_done(struct cutter *cutter)
 	error_free(cutter->err);
 }
 
-/* As many threads as processors may run us. */
-static int cutters_wanted(void)
-{
-	cpu_set_t set;
-	int n = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 2;
-
-	return n < CUT_THREADS_MAX ? n : CUT_THREADS_MAX;
-}
-
 /* Runs all cutters, the first one here. The first error found is handed on. */
 static int cutters_run(struct cutter *cutters, int n, struct error **err)
 {
@@ -179,7 +169,10 @@ int cut_file(struct chunkstore *store, int fd, uint64_t size, int level, cut_pro
 		.doubt = chunkstore_doubtful(store),
 		.n = chunk_count(size)};
 	struct cutter cutters[CUT_THREADS_MAX];
-	int n_cutters = cutters_wanted(), r;
+	int n_cutters = (int)processors_usable(), r;
+
+	if (n_cutters > CUT_THREADS_MAX)
+		n_cutters = CUT_THREADS_MAX;
 
 	cut.chunks = xcalloc(cut.n, sizeof(*cut.chunks));
 	for (int i = 0; i < n_cutters; i++)

@@ -8,6 +8,7 @@
  * Must not log (the log allocates nothing, but lib never logs) and must not return NULL, but for
  * the copy of a NULL text, which stays NULL so that optional members copy in one word.
  */
+#include <sched.h>
 #include <stdarg.h>
 
 #include "lib/util.h"
@@ -69,4 +70,11 @@ char *xasprintf(const char *fmt, ...)
 	if (n < 0)
 		not_null(NULL);
 	return text;
+}
+
+unsigned processors_usable(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
 }

@@ -59,4 +59,7 @@ void *xmemdup(const void *p, size_t n);
 char *xasprintf(const char *fmt, ...) PRINTF_LIKE(1, 2);
 #define xnew(type) ((type *)xcalloc(1, sizeof(type)))
 
+/* How many processors may run this process: at least 1. */
+unsigned processors_usable(void);
+
 #endif

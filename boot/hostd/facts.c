@@ -7,7 +7,6 @@
  */
 #include "boot/hostd/facts.h"
 
-#include <sched.h>
 #include <sys/sysinfo.h>
 #include "boot/hostd/kvm.h"
 #include "lib/file.h"
@@ -57,14 +56,6 @@ static int boot_card(const struct hostd_options *options, struct mac *ret_mac, s
 	return 0;
 }
 
-static uint64_t processors(void)
-{
-	cpu_set_t set;
-	if (sched_getaffinity(0, sizeof(set), &set) == 0)
-		return (uint64_t)CPU_COUNT(&set);
-	return 1;
-}
-
 static uint64_t memory_mib(void)
 {
 	struct sysinfo info;
@@ -98,7 +89,7 @@ int facts_gather(const struct hostd_options *options, uint64_t boot_ms,
 	f.model = kernel_line("/sys/class/dmi/id/product_name");
 	if (!f.model)
 		f.model = xstrdup("");
-	f.cpus = processors();
+	f.cpus = processors_usable();
 	f.memory_mib = memory_mib();
 	f.kvm = hardware_virtualisation(options);
 	*ret_facts = f;
