@@ -78,8 +78,9 @@ static int named_cmp(const void *a, const void *b)
 	return order ? order : (x->number > y->number) - (x->number < y->number);
 }
 
-/* Chains chunks of the same content, lowest number first; all but the first are set in `later`. */
-static void find_same(const struct manifest *manifest, struct cast_plan *plan, uint8_t *later)
+/* Chains chunks of the same content, lowest number first; ret_first[n] is where the chain of chunk n
+ * begins. */
+static void find_same(const struct manifest *manifest, struct cast_plan *plan, uint32_t *ret_first)
 {
 	struct named *all = xcalloc(plan->n_chunks + 1, sizeof(*all));
 	size_t n = 0;
@@ -87,6 +88,7 @@ static void find_same(const struct manifest *manifest, struct cast_plan *plan, u
 	for (uint32_t i = 0; i < plan->n_chunks; i++) {
 		const struct manifest_chunk *chunk = cast_chunk(manifest, i);
 
+		ret_first[i] = i;
 		if (!chunk->zero)
 			all[n++] = (struct named){&chunk->digest, i};
 	}
@@ -94,7 +96,7 @@ static void find_same(const struct manifest *manifest, struct cast_plan *plan, u
 	for (size_t i = 1; i < n; i++)
 		if (memcmp(all[i].digest->b, all[i - 1].digest->b, SHA256_LEN) == 0) {
 			plan->same[all[i - 1].number] = all[i].number;
-			later[all[i].number] = 1;
+			ret_first[all[i].number] = ret_first[all[i - 1].number];
 		}
 	free(all);
 }
@@ -103,9 +105,11 @@ struct making {
 	const struct manifest *manifest;
 	cast_packed_len_fn *packed_len;
 	void *arg;
-	uint8_t *done; /* by number: in the plan, or the same as one that is or will be */
+	uint32_t *first; /* by number: the first chunk with the same content */
+	uint8_t *done;	 /* by number of such a first one: it is in the plan */
 };
 
+/* Adds the content of chunk `number`, by the first number it has. Nothing is there: adds nothing. */
 static int entry_add(
 	struct cast_plan *plan, struct making *making, uint32_t number, struct error **err)
 {
@@ -114,8 +118,9 @@ static int entry_add(
 	char hex[SHA256_TEXT];
 	int r;
 
-	if (!chunk || chunk->zero || making->done[number])
+	if (!chunk || chunk->zero || making->done[making->first[number]])
 		return 0;
+	number = making->first[number];
 	r = making->packed_len(&chunk->digest, &entry->len, making->arg);
 	if (r == 0 && (entry->len == 0 || entry->len > CHUNK_PACKED_MAX))
 		r = -EBADMSG;
@@ -134,14 +139,16 @@ int cast_plan_make(const struct manifest *manifest, const uint32_t *trace, size_
 	cast_packed_len_fn *packed_len, void *arg, struct cast_plan *ret_plan, struct error **err)
 {
 	auto_cast_plan struct cast_plan plan = {0};
+	auto_free uint32_t *first = NULL;
 	auto_free uint8_t *done = NULL;
 	struct making making;
 	int r = 0;
 
 	plan_init(&plan, manifest);
+	first = xcalloc(plan.n_chunks + 1, sizeof(*first));
 	done = xcalloc(plan.n_chunks + 1, 1);
-	making = (struct making){manifest, packed_len, arg, done};
-	find_same(manifest, &plan, done);
+	making = (struct making){manifest, packed_len, arg, first, done};
+	find_same(manifest, &plan, first);
 	/* A VM cannot start without kernel and initrd, whose numbers follow the disk's. */
 	for (uint32_t i = (uint32_t)manifest->parts[PART_DISK].chunks.n;
 		i < plan.n_chunks && r == 0; i++)

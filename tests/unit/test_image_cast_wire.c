@@ -236,7 +236,7 @@ static int missing(const struct sha256 *digest, uint32_t *ret_len, void *arg)
 
 static struct cast_plan plan_of(const struct manifest *m)
 {
-	static const uint32_t trace[] = {500, 3, 7 /* zero */, 3, 99999};
+	static const uint32_t trace[] = {500, 604 /* as 601 */, 3, 7 /* zero */, 3, 99999};
 	struct cast_plan plan = {0};
 
 	assert_int_equal(
@@ -254,8 +254,9 @@ static void the_plan_has_all_once(void **state)
 
 	(void)state;
 	assert_int_equal(plan.at[0].number, 500);
-	assert_int_equal(plan.at[1].number, 3);
-	assert_int_equal(plan.at[2].number, 1);
+	assert_int_equal(plan.at[1].number, 601);
+	assert_int_equal(plan.at[2].number, 3);
+	assert_int_equal(plan.at[3].number, 1);
 	for (uint32_t i = 0; i < plan.n; i++) {
 		bytes += plan.at[i].len;
 		for (uint32_t n = plan.at[i].number; n != CAST_NONE; n = plan.same[n])
@@ -266,6 +267,22 @@ static void the_plan_has_all_once(void **state)
 		assert_int_equal(reached[i], i % 7 != 0);
 	assert_int_equal(cast_plan_make(&m, NULL, 0, missing, NULL, &none, &err), -ENOENT);
 	assert_non_null(strstr(err->text, "not in the store"));
+}
+
+/* A kernel that lies on the disk too is no reason to wait for the disk. */
+static void what_a_vm_starts_with_goes_first(void **state)
+{
+	auto_manifest struct manifest m = image();
+	auto_cast_plan struct cast_plan plan = {0};
+	struct manifest_chunk *kernel = vec_add(&m.parts[PART_KERNEL].chunks);
+
+	(void)state;
+	m.parts[PART_KERNEL].present = true;
+	kernel->digest = m.parts[PART_DISK].chunks.at[600].digest;
+	plan = plan_of(&m);
+	assert_int_equal(plan.at[0].number, 600);
+	assert_int_equal(plan.same[600], CHUNKS);
+	assert_int_equal(plan.at[1].number, 500);
 }
 
 static void the_plan_comes_back(void **state)
@@ -395,6 +412,7 @@ int main(void)
 		cmocka_unit_test(claims_beyond_the_arrays_are_refused),
 		cmocka_unit_test(noise_is_harmless),
 		cmocka_unit_test(the_plan_has_all_once),
+		cmocka_unit_test(what_a_vm_starts_with_goes_first),
 		cmocka_unit_test(the_plan_comes_back),
 		cmocka_unit_test(a_lying_plan_is_refused),
 		cmocka_unit_test(a_block_is_laid_out),
