@@ -112,8 +112,8 @@ $(PLUGIN): $(call pic,$(BASE)) $(B)/pic/lib.a
 
 # What receives the root image in the host's initramfs, where no library is: static, and so never sanitised either.
 ROOT    := $(addprefix images/,nightclass-root.c root_hash.c cast_frame.c cast_plan.c cast_recv.c cast_recv_block.c \
-           cast_recv_group.c cast_recv_plan.c cast_recv_report.c cast_recv_verify.c chunk.c fec.c gf256.c held.c \
-           held_check.c held_chunks.c manifest.c)
+           cast_recv_group.c cast_recv_plan.c cast_recv_report.c cast_recv_slot.c cast_recv_verify.c chunk.c fec.c gf256.c \
+           held.c held_check.c held_chunks.c manifest.c)
 $(INITRD): $(call pic,$(ROOT)) $(B)/pic/lib.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) -static -s $(LDFLAGS) -o $@ $^ $(shell pkg-config --static --libs jansson libzstd nettle) -pthread

@@ -6,167 +6,10 @@
  * down the chunks it is a part of, and a chunk goes to the verifiers the moment its last packet
  * is there, wherever in the block that happens. Lost packets of a group are rebuilt as soon as
  * there are as many parities.
- *
- * Memory is a fixed number of slots. When they run out, the block that was quiet for longest is
- * given up: its chunks that were complete are in place, the others are still needed and will come
- * again. The numbers of closed blocks are remembered for a while, since packets for others go on.
  */
 #include "images/cast_recv_inside.h"
 
-#include <sys/mman.h>
-
 enum { QUIET_MS = 20000 }; /* of a block that nothing comes for */
-
-/* ---- slots and blocks ---- */
-
-void recv_blocks_init(struct receiver *receiver)
-{
-	void *slots = mmap(NULL, (size_t)RECV_SLOTS * CAST_PAYLOAD, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (slots == MAP_FAILED)
-		abort();
-	receiver->slots = slots;
-	receiver->free_slots = xcalloc(RECV_SLOTS, sizeof(uint16_t));
-	/* The lowest are used first: pages that are not needed are never touched. */
-	for (unsigned i = 0; i < RECV_SLOTS; i++)
-		receiver->free_slots[i] = (uint16_t)(RECV_SLOTS - 1 - i);
-	receiver->n_free = RECV_SLOTS;
-}
-
-void recv_blocks_done(struct receiver *receiver)
-{
-	munmap(receiver->slots, (size_t)RECV_SLOTS * CAST_PAYLOAD);
-	free(receiver->free_slots);
-}
-
-static void slot_free(struct receiver *receiver, uint16_t *slot)
-{
-	if (*slot != SLOT_NONE)
-		receiver->free_slots[receiver->n_free++] = *slot;
-	*slot = SLOT_NONE;
-}
-
-struct recv_block *recv_block_find(struct receiver *receiver, uint16_t number)
-{
-	for (unsigned b = 0; b < RECV_BLOCKS; b++)
-		if (receiver->blocks[b].open && receiver->blocks[b].number == number)
-			return &receiver->blocks[b];
-	return NULL;
-}
-
-const bool *recv_closed_find(const struct receiver *receiver, uint16_t number)
-{
-	for (unsigned i = 0; i < RECV_CLOSED; i++)
-		if (receiver->closed[i].used && receiver->closed[i].number == number)
-			return &receiver->closed[i].whole;
-	return NULL;
-}
-
-void recv_closed_add(struct receiver *receiver, uint16_t number, bool whole)
-{
-	receiver->closed[receiver->next_closed].number = number;
-	receiver->closed[receiver->next_closed].whole = whole;
-	receiver->closed[receiver->next_closed].used = true;
-	receiver->next_closed = (receiver->next_closed + 1) % RECV_CLOSED;
-}
-
-static void block_free(struct receiver *receiver, struct recv_block *block)
-{
-	for (unsigned i = 0; i < CAST_BLOCK_SOURCES; i++)
-		slot_free(receiver, &block->slots[i]);
-	for (unsigned i = 0; i < PARITIES; i++)
-		slot_free(receiver, &block->parities[i]);
-	block->open = false;
-}
-
-void recv_block_close(struct receiver *receiver, struct recv_block *block, bool whole)
-{
-	if (block->closing)
-		return;
-	recv_closed_add(receiver, block->number, whole);
-	for (unsigned i = 0; i < block->layout.n && block->laid && !whole; i++)
-		if (block->state[i] == CHUNK_AWAITED)
-			recv_got(receiver, block->layout.at[i], false);
-	block->closing = true;
-	if (block->orders == 0)
-		block_free(receiver, block);
-}
-
-/* Gives up the block that was quiet for longest; not `keep`, and one at a time. */
-static void give_up_one(struct receiver *receiver, const struct recv_block *keep)
-{
-	struct recv_block *oldest = NULL;
-
-	for (unsigned b = 0; b < RECV_BLOCKS; b++) {
-		struct recv_block *block = &receiver->blocks[b];
-
-		if (block->open && block->closing)
-			return; /* its slots come back in a moment */
-		if (block->open && block != keep &&
-			(!oldest ||
-				receiver->tick - block->touched > receiver->tick - oldest->touched))
-			oldest = block;
-	}
-	if (oldest)
-		recv_block_close(receiver, oldest, false);
-}
-
-static uint16_t slot_take(struct receiver *receiver, const struct recv_block *keep)
-{
-	if (receiver->n_free == 0)
-		give_up_one(receiver, keep);
-	return receiver->n_free ? receiver->free_slots[--receiver->n_free] : SLOT_NONE;
-}
-
-static struct recv_block *block_unused(struct receiver *receiver)
-{
-	for (unsigned b = 0; b < RECV_BLOCKS; b++)
-		if (!receiver->blocks[b].open)
-			return &receiver->blocks[b];
-	return NULL;
-}
-
-struct recv_block *recv_block_open(struct receiver *receiver, uint16_t number)
-{
-	struct recv_block *block = block_unused(receiver);
-
-	if (!block) {
-		give_up_one(receiver, NULL);
-		block = block_unused(receiver);
-	}
-	if (!block)
-		return NULL;
-	memset(block, 0, sizeof(*block));
-	memset(block->slots, 0xff, sizeof(block->slots));
-	memset(block->parities, 0xff, sizeof(block->parities));
-	block->open = true;
-	block->number = number;
-	/* Whoever comes in the middle of a block has not lost its beginning. */
-	if (!receiver->any_block)
-		receiver->first_block = number;
-	receiver->any_block = true;
-	block->late = (int16_t)(uint16_t)(number - receiver->first_block) <= 0;
-	block->touched = receiver->tick;
-	block->touched_ms = receiver->now_ms;
-	return block;
-}
-
-void recv_blocks_reset(struct receiver *receiver)
-{
-	for (unsigned b = 0; b < RECV_BLOCKS; b++)
-		if (receiver->blocks[b].open)
-			recv_block_close(receiver, &receiver->blocks[b], false);
-	memset(receiver->closed, 0, sizeof(receiver->closed));
-	receiver->any_block = false;
-}
-
-void recv_blocks_silence(struct receiver *receiver)
-{
-	for (unsigned b = 0; b < RECV_BLOCKS; b++)
-		receiver->blocks[b].late = true;
-	receiver->any_block = false;
-}
 
 /* ---- chunks and groups ---- */
 
@@ -266,7 +109,7 @@ static void group_rebuild(struct receiver *receiver, struct recv_block *block, u
 		return;
 	}
 	for (unsigned i = 0; i < lost; i++)
-		slot_free(receiver, &order.fresh[i]);
+		recv_slot_free(receiver, &order.fresh[i]);
 	receiver->starved = true;
 }
 
@@ -302,11 +145,9 @@ static void chunks_begin(struct receiver *receiver, struct recv_block *block)
 	const struct cast_layout *layout = &block->layout;
 
 	for (unsigned c = 0; c < layout->n; c++) {
-		unsigned first = layout->from[c] / CAST_PAYLOAD;
-		unsigned last = (layout->from[c + 1] - 1) / CAST_PAYLOAD;
 		bool got = cast_bit(receiver->got, layout->at[c]);
 
-		block->left[c] = (uint16_t)(last - first + 1);
+		block->left[c] = (uint16_t)recv_chunk_packets(layout, c);
 		block->state[c] = got ? CHUNK_NEEDLESS : CHUNK_AWAITED;
 		block->sparse |= got;
 		block->awaited += !got;
@@ -320,7 +161,7 @@ static void parities_lay(struct receiver *receiver, struct recv_block *block)
 
 	for (unsigned i = 0; i < PARITIES; i++) {
 		if (i / groups >= FEC_PARITIES_MAX)
-			slot_free(receiver, &block->parities[i]);
+			recv_slot_free(receiver, &block->parities[i]);
 		else if (block->parities[i] != SLOT_NONE)
 			block->n_parities[i % groups]++;
 	}
@@ -343,7 +184,7 @@ bool recv_block_lay(struct receiver *receiver, struct recv_block *block)
 	}
 	parities_lay(receiver, block);
 	for (unsigned i = block->layout.sources; i < CAST_BLOCK_SOURCES; i++)
-		slot_free(receiver, &block->slots[i]);
+		recv_slot_free(receiver, &block->slots[i]);
 	if (block->next > block->layout.sources)
 		block->next = block->layout.sources;
 	for (unsigned i = 0; i < block->layout.sources; i++)
@@ -394,9 +235,11 @@ static void source_take(
 	if (block->slots[index] != SLOT_NONE ||
 		(block->laid && block->rebuilding[index % block->layout.groups]))
 		return;
-	block->slots[index] = slot_take(receiver, block);
-	if (block->slots[index] == SLOT_NONE)
+	block->slots[index] = recv_slot_take(receiver, block);
+	if (block->slots[index] == SLOT_NONE) {
+		recv_count_lost(receiver, 1);
 		return;
+	}
 	memcpy(recv_slot(receiver, block->slots[index]), payload, CAST_PAYLOAD);
 	if (!block->laid)
 		return;
@@ -418,7 +261,7 @@ static void parity_take(struct receiver *receiver, struct recv_block *block, uns
 			block->present[group] == cast_group_size(block->layout.sources,
 							 block->layout.groups, group)))
 		return;
-	block->parities[number] = slot_take(receiver, block);
+	block->parities[number] = recv_slot_take(receiver, block);
 	if (block->parities[number] == SLOT_NONE)
 		return;
 	memcpy(recv_slot(receiver, block->parities[number]), payload, CAST_PAYLOAD);
@@ -431,8 +274,12 @@ static void parity_take(struct receiver *receiver, struct recv_block *block, uns
 void recv_packet(struct receiver *receiver, uint16_t number, uint16_t index, const uint8_t *payload)
 {
 	struct recv_block *block = recv_block_find(receiver, number);
+	bool over = block && block->closing;
+	const bool *whole = over || !block ? recv_closed_find(receiver, number) : NULL;
 
-	if ((block && block->closing) || (!block && recv_closed_find(receiver, number)))
+	if (whole && !*whole && !(index & CAST_PARITY))
+		recv_count_lost(receiver, 1);
+	if (over || whole)
 		return;
 	receiver->tick++;
 	if (!block) {
@@ -459,7 +306,7 @@ static void rebuilt(
 	for (unsigned i = 0; i < order->n_missing; i++) {
 		unsigned index = order->index + order->missing[i] * groups;
 
-		slot_free(receiver, &block->parities[order->use[i]]);
+		recv_slot_free(receiver, &block->parities[order->use[i]]);
 		block->n_parities[order->index]--;
 		block->slots[index] = order->fresh[i];
 		source_counts(receiver, block, index);
@@ -527,7 +374,7 @@ void recv_result(struct receiver *receiver, const struct recv_order *order)
 	if (!block->closing && !block->what.of_plan && block->awaited == 0)
 		recv_block_close(receiver, block, true);
 	if (block->open && block->closing && block->orders == 0)
-		block_free(receiver, block);
+		recv_block_free(receiver, block);
 	if (!receiver->starved)
 		return;
 	receiver->starved = false;

@@ -135,19 +135,54 @@ struct receiver {
 	int failed;
 };
 
-/* ---- cast_recv_block.c ---- */
+/* ---- cast_recv_slot.c ---- */
 void recv_blocks_init(struct receiver *receiver);
 void recv_blocks_done(struct receiver *receiver);
-/* Forgets all blocks: another session. What the verifiers have of them is freed when they
- * are done. */
+/* Forgets all blocks: another session. What the verifiers have of them is freed when they are
+ * done. */
 void recv_blocks_reset(struct receiver *receiver);
 /* Nothing was heard for a while: what was sent meanwhile says nothing of this port. */
 void recv_blocks_silence(struct receiver *receiver);
+
+/* NULL: not open; not closed lately; none is free, not even by giving one up. */
+struct recv_block *recv_block_find(struct receiver *receiver, uint16_t number);
+const bool *recv_closed_find(const struct receiver *receiver, uint16_t number);
+struct recv_block *recv_block_open(struct receiver *receiver, uint16_t number);
+/* Its number may not be used again for a while; its slots are free once the verifiers are done
+ * with it. */
+void recv_block_close(struct receiver *receiver, struct recv_block *block, bool whole);
+void recv_closed_add(struct receiver *receiver, uint16_t number, bool whole);
+/* A closed block that the verifiers are done with. */
+void recv_block_free(struct receiver *receiver, struct recv_block *block);
+
+/* A slot, if need be one of another block than `keep`; SLOT_NONE: there is none now. */
+uint16_t recv_slot_take(struct receiver *receiver, const struct recv_block *keep);
+void recv_slot_free(struct receiver *receiver, uint16_t *slot);
+static inline uint8_t *recv_slot(const struct receiver *receiver, uint16_t slot)
+{
+	return receiver->slots + (size_t)slot * CAST_PAYLOAD;
+}
+/* Source packets that came, or must have been sent, and will have to come again. */
+static inline void recv_count_lost(struct receiver *receiver, unsigned n)
+{
+	receiver->count.expected += n;
+	receiver->seen.missed += n;
+}
+/* Of a block's chunk: those that hold any of its bytes. */
+static inline unsigned recv_chunk_packets(const struct cast_layout *layout, unsigned index)
+{
+	return (layout->from[index + 1] - 1) / CAST_PAYLOAD - layout->from[index] / CAST_PAYLOAD +
+	       1;
+}
+
+/* ---- cast_recv_block.c ---- */
 /* A packet of a block: index as on the wire, CAST_PAYLOAD bytes. */
 void recv_packet(
 	struct receiver *receiver, uint16_t number, uint16_t index, const uint8_t *payload);
 /* The plan is there: what was only stored until now can be used. */
 void recv_blocks_lay(struct receiver *receiver);
+/* Lays out block->what. False: it cannot be what was said; the block is closed. */
+bool recv_block_lay(struct receiver *receiver, struct recv_block *block);
 /* Is there anything that an open block may still bring? */
 bool recv_blocks_busy(const struct receiver *receiver);
 /* A chunk is in place: blocks need not bring it any more. */
@@ -156,24 +191,8 @@ void recv_chunk_needless(struct receiver *receiver, uint32_t at);
 void recv_blocks_tick(struct receiver *receiver);
 /* A chunk or group came back from a verifier. */
 void recv_result(struct receiver *receiver, const struct recv_order *order);
-static inline uint8_t *recv_slot(const struct receiver *receiver, uint16_t slot)
-{
-	return receiver->slots + (size_t)slot * CAST_PAYLOAD;
-}
 /* Is entry `at` of the plan in an open block that may still bring it? */
 bool recv_block_brings(const struct receiver *receiver, uint32_t at);
-
-/* For cast_recv_report.c. NULL: not open; not closed lately; none is free, not even by giving one
- * up. */
-struct recv_block *recv_block_find(struct receiver *receiver, uint16_t number);
-const bool *recv_closed_find(const struct receiver *receiver, uint16_t number);
-struct recv_block *recv_block_open(struct receiver *receiver, uint16_t number);
-/* Lays out block->what. False: it cannot be what was said; the block is closed. */
-bool recv_block_lay(struct receiver *receiver, struct recv_block *block);
-/* Its number may not be used again for a while; its slots are free once the verifiers are done
- * with it. */
-void recv_block_close(struct receiver *receiver, struct recv_block *block, bool whole);
-void recv_closed_add(struct receiver *receiver, uint16_t number, bool whole);
 /* The sources of a group that are missing, by their place in it, at most `max` listed; how many. Is
  * any of them needed? */
 unsigned recv_group_missing(const struct recv_block *block, unsigned group, uint8_t *ret_missing,

@@ -53,10 +53,8 @@ static void report_open(
 	struct receiver *receiver, struct recv_block *block, struct cast_report *report)
 {
 	/* All sources were sent before anybody was asked. */
-	if (!block->late) {
-		receiver->count.expected += block->layout.sources - block->next;
-		receiver->seen.missed += block->layout.sources - block->next;
-	}
+	if (!block->late)
+		recv_count_lost(receiver, block->layout.sources - block->next);
 	block->next = block->layout.sources;
 	if (report_lacks(block, report)) {
 		memset(report->lacks, 0, sizeof(report->lacks));

@@ -72,7 +72,9 @@ struct send_member {
 	int64_t base_from_ms; /* what was counted earlier is of another rate */
 	double loss;
 	bool has_loss;
-	unsigned strikes; /* steps in a row in which it was hopeless */
+	int64_t measured_ms;  /* when its loss was */
+	unsigned strikes;     /* losses in a row that were hopeless */
+	int64_t suspected_ms; /* when the first of these was seen */
 };
 
 /* MUCH: more than others lately, so it has to be seen what the others say before all pay for it. */

@@ -5,7 +5,9 @@
  * bounded share of the rate: a receiver may need chunks of its image, ask for some of them first,
  * lack packets of a block. One that says nothing for a while is counted out; one that misses more
  * than half of what the others get is sent to its peers by name, for it would hold up all and gain
- * little. Whoever comes back is taken in again with what it then says it needs.
+ * little. It is compared with what the others say after it: a switch that starts anew strikes all
+ * alike, but they do not tell at once. Whoever comes back is taken in again with what it then says
+ * it needs.
  *
  * Needs are a level, not an edge: every status repeats them, so a report that was lost costs time
  * and nothing else.
@@ -334,7 +336,7 @@ void send_member_frame(
 /* ---- judging ---- */
 
 /* True: a new value. */
-static bool loss_measure(struct send_member *member)
+static bool loss_measure(const struct sender *sender, struct send_member *member)
 {
 	uint32_t expected = member->latest.expected - member->base.expected;
 	uint32_t received = member->latest.received - member->base.received;
@@ -343,12 +345,14 @@ static bool loss_measure(struct send_member *member)
 		return false;
 	member->loss = received >= expected ? 0 : 1 - (double)received / expected;
 	member->has_loss = true;
+	member->measured_ms = sender->now_ms;
 	member->base = member->latest;
 	return true;
 }
 
-/* Of those who count: who is under suspicion of being hopeless has no say in the rate. */
-static size_t losses(const struct sender *sender, bool suspects, double *ret_loss)
+/* Those measured at `since_ms` or later. */
+static size_t losses(
+	const struct sender *sender, int64_t since_ms, bool suspects, double *ret_loss)
 {
 	size_t n = 0;
 
@@ -356,7 +360,7 @@ static size_t losses(const struct sender *sender, bool suspects, double *ret_los
 		const struct send_member *member = &sender->members[i];
 
 		if (send_member_active(member) && member->has_loss &&
-			(suspects || member->strikes == 0))
+			member->measured_ms >= since_ms && (suspects || member->strikes == 0))
 			ret_loss[n++] = member->loss;
 	}
 	return n;
@@ -394,15 +398,33 @@ static void member_leave(struct sender *sender, struct send_member *member)
 	send_drop(sender, member, CAST_DAMAGED);
 }
 
-static void member_judge(struct sender *sender, struct send_member *member, double *all, size_t n)
+/* It has a new loss. */
+static void member_suspect(
+	const struct sender *sender, struct send_member *member, double *all, size_t n)
 {
-	auto_free char *reason = NULL;
-
 	if (!cast_rate_hopeless(member->loss, all, n)) {
 		member->strikes = 0;
 		return;
 	}
-	if (++member->strikes < STRIKES && member->loss < SURELY)
+	if (member->strikes++ == 0)
+		member->suspected_ms = sender->now_ms;
+}
+
+/* Is a suspect really worse than the others? Not before most of them were measured too. */
+static void member_judge(struct sender *sender, struct send_member *member)
+{
+	double all[CAST_RECEIVERS];
+	size_t known = losses(sender, 0, true, all);
+	size_t n = losses(sender, member->suspected_ms, true, all);
+	auto_free char *reason = NULL;
+
+	if (n * 2 <= known)
+		return;
+	if (!cast_rate_hopeless(member->loss, all, n)) {
+		member->strikes = 0;
+		return;
+	}
+	if (member->strikes < STRIKES && member->loss < SURELY)
 		return;
 	reason = xasprintf("misses %.0f %% of what is sent; it gets the image from its peers",
 		member->loss * 100);
@@ -426,18 +448,21 @@ void send_members_tick(struct sender *sender)
 			send_member_lane(sender, member, LANE_LOST, "no word from it any more");
 		if (member->image->n_bad > 0)
 			member_leave(sender, member);
-		fresh[i] = send_member_active(member) && loss_measure(member);
+		fresh[i] = send_member_active(member) && loss_measure(sender, member);
 		n_fresh += fresh[i];
 	}
-	n = losses(sender, true, all);
+	n = losses(sender, 0, true, all);
 	for (size_t i = 0; i < sender->n_members; i++)
 		if (fresh[i])
-			member_judge(sender, &sender->members[i], all, n);
+			member_suspect(sender, &sender->members[i], all, n);
+	for (size_t i = 0; i < sender->n_members; i++)
+		if (send_member_active(&sender->members[i]) && sender->members[i].strikes > 0)
+			member_judge(sender, &sender->members[i]);
 	sender->n_measured += n_fresh;
 	if (n_fresh == 0 || n * 2 < sender->n_active || sender->n_measured * 2 < n)
 		return;
 	sender->n_measured = 0;
-	n = losses(sender, false, all);
+	n = losses(sender, 0, false, all);
 	if (cast_rate_step(&sender->rate, all, n))
 		windows_restart(sender);
 }

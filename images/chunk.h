@@ -15,7 +15,7 @@ enum {
 	CHUNK_PACKED_MAX =
 		CHUNK_SIZE + (CHUNK_SIZE >> 8) + 512, /* a frame of a full chunk never exceeds it */
 	CHUNK_LEVEL = 9,      /* zstd level: 6 % less on every wire than 3, 1.4 GB/s to unpack */
-	CHUNK_LEVEL_MAX = 19, /* 8 % less than 9 from 14 on, at a quarter of its speed */
+	CHUNK_LEVEL_MAX = 19, /* 8 % less than 9 from 14 on, at a seventh of its speed */
 	CHUNK_LEVEL_FAST = 1, /* for bytes that are packed to be sent once */
 };
 

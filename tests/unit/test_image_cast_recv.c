@@ -136,6 +136,29 @@ static void what_a_silence_swallowed(void **state)
 	alone_free(alone);
 }
 
+/* Who has no memory left for what comes says so as who loses it on the way. */
+static void what_is_thrown_away_is_lost(void **state)
+{
+	enum { FIT = RECV_SLOTS / CAST_BLOCK_SOURCES };
+	static const uint8_t payload[CAST_PAYLOAD];
+	struct alone *alone = alone_new();
+	struct receiver *receiver = &alone->receiver;
+	const uint32_t sent = (FIT + 1) * CAST_BLOCK_SOURCES;
+
+	(void)state;
+	for (unsigned b = 0; b <= FIT; b++)
+		for (unsigned i = 0; i < CAST_BLOCK_SOURCES; i++)
+			recv_packet(receiver, (uint16_t)(BLOCK + b), (uint16_t)i, payload);
+	assert_null(recv_block_find(receiver, BLOCK)); /* was quiet for longest */
+	assert_int_equal(receiver->count.received, sent);
+	assert_int_equal(receiver->count.expected, sent + CAST_BLOCK_SOURCES);
+	recv_packet(receiver, BLOCK, 7, payload);
+	recv_packet(receiver, BLOCK, CAST_PARITY, payload);
+	assert_int_equal(receiver->count.received, sent);
+	assert_int_equal(receiver->count.expected, sent + CAST_BLOCK_SOURCES + 1);
+	alone_free(alone);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -143,6 +166,7 @@ int main(void)
 		cmocka_unit_test(sources_beyond_the_end),
 		cmocka_unit_test(the_beginning_that_was_not_heard),
 		cmocka_unit_test(what_a_silence_swallowed),
+		cmocka_unit_test(what_is_thrown_away_is_lost),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -95,13 +95,19 @@ static void who_never_answers_is_not(void **state)
 	free(alone);
 }
 
-/* Of 1000 packets each gets so many. */
+enum { UNSAID = 1001 };
+
+/* Of 1000 packets each gets so many; who has UNSAID says nothing of them yet. */
 static void window(struct alone *alone, const unsigned got[MEMBERS])
 {
+	alone->sender.now_ms += 250;
 	for (unsigned i = 0; i < MEMBERS; i++) {
 		struct send_member *member = &alone->members[i];
 
 		member->has_base = true;
+		member->heard_ms = alone->sender.now_ms;
+		if (got[i] == UNSAID)
+			continue;
 		member->latest.expected += 1000;
 		member->latest.received += got[i];
 	}
@@ -126,6 +132,27 @@ static void a_very_slow_one_goes_at_once_a_slow_one_at_the_second_look(void **st
 	assert_int_equal(alone->members[2].lane, LANE_PEERS);
 	assert_int_equal(alone->members[1].lane, LANE_MULTICAST);
 	free(alone->members[2].reason);
+	free(alone);
+}
+
+/* What strikes all is told by one before the others, who were well when they last spoke. */
+static void nobody_goes_for_what_strikes_all(void **state)
+{
+	struct alone *alone = xnew(struct alone);
+
+	(void)state;
+	begin(alone);
+	cast_rate_init(&alone->sender.rate, 100e6);
+	window(alone, (unsigned[]){1000, 1000, 1000});
+	window(alone, (unsigned[]){UNSAID, UNSAID, 100});
+	assert_int_equal(alone->members[2].lane, LANE_MULTICAST);
+	window(alone, (unsigned[]){UNSAID, UNSAID, 100});
+	assert_int_equal(alone->members[2].lane, LANE_MULTICAST);
+	window(alone, (unsigned[]){150, 120, UNSAID});
+	window(alone, (unsigned[]){150, 120, 100});
+	for (unsigned i = 0; i < MEMBERS; i++)
+		assert_int_equal(alone->members[i].lane, LANE_MULTICAST);
+	assert_true(alone->sender.rate.rate < 100e6);
 	free(alone);
 }
 
@@ -285,6 +312,7 @@ int main(void)
 		cmocka_unit_test(who_answers_late_is_waited_for),
 		cmocka_unit_test(who_never_answers_is_not),
 		cmocka_unit_test(a_very_slow_one_goes_at_once_a_slow_one_at_the_second_look),
+		cmocka_unit_test(nobody_goes_for_what_strikes_all),
 		cmocka_unit_test(the_cast_moves_when_all_who_stay_are_there),
 		cmocka_unit_test(the_silent_do_not_hold_it_up),
 		cmocka_unit_test(it_comes_back_but_not_at_once),
