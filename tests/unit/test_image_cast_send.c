@@ -156,6 +156,22 @@ static void nobody_goes_for_what_strikes_all(void **state)
 	free(alone);
 }
 
+static void the_slow_one_goes_when_the_others_have_spoken(void **state)
+{
+	struct alone *alone = xnew(struct alone);
+
+	(void)state;
+	begin(alone);
+	cast_rate_init(&alone->sender.rate, 100e6);
+	window(alone, (unsigned[]){1000, 1000, 1000});
+	window(alone, (unsigned[]){UNSAID, UNSAID, 400});
+	assert_int_equal(alone->members[2].lane, LANE_MULTICAST);
+	window(alone, (unsigned[]){1000, 990, 400});
+	assert_int_equal(alone->members[2].lane, LANE_PEERS);
+	free(alone->members[2].reason);
+	free(alone);
+}
+
 /* ---- the group and its move ---- */
 
 static const struct ip4 given = {0xefff4e43}, other = {0xefff4f43};
@@ -313,6 +329,7 @@ int main(void)
 		cmocka_unit_test(who_never_answers_is_not),
 		cmocka_unit_test(a_very_slow_one_goes_at_once_a_slow_one_at_the_second_look),
 		cmocka_unit_test(nobody_goes_for_what_strikes_all),
+		cmocka_unit_test(the_slow_one_goes_when_the_others_have_spoken),
 		cmocka_unit_test(the_cast_moves_when_all_who_stay_are_there),
 		cmocka_unit_test(the_silent_do_not_hold_it_up),
 		cmocka_unit_test(it_comes_back_but_not_at_once),
