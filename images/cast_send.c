@@ -260,51 +260,6 @@ static void receive_all(struct sender *sender)
 	} while (n == RECEIVE_BATCH);
 }
 
-/* A digest on a line: one image more. What the store does not have is left out; who asks for it is
- * told so. */
-static void image_add(struct sender *sender, const char *digest)
-{
-	struct send_image *image = &sender->images[sender->n_images];
-
-	for (size_t i = 0; i < sender->n_images; i++)
-		if (strcmp(sender->images[i].digest, digest) == 0)
-			return;
-	if (sender->n_images == CAST_IMAGES)
-		return;
-	if (send_image_open(image, sender->job->store, digest, (uint8_t)sender->n_images, NULL) <
-		0) {
-		send_image_close(image);
-		memset(image, 0, sizeof(*image));
-		return;
-	}
-	sender->n_images++;
-}
-
-static void take_more(struct sender *sender)
-{
-	ssize_t n = read(sender->more, sender->line + sender->line_len,
-		sizeof(sender->line) - sender->line_len - 1);
-	char *end;
-
-	if (n <= 0) {
-		if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
-			sender->more = -1;
-			sender->ended = true;
-		}
-		return;
-	}
-	sender->line_len += (size_t)n;
-	sender->line[sender->line_len] = '\0';
-	while ((end = strchr(sender->line, '\n'))) {
-		*end = '\0';
-		image_add(sender, sender->line);
-		sender->line_len -= (size_t)(end + 1 - sender->line);
-		memmove(sender->line, end + 1, sender->line_len + 1);
-	}
-	if (sender->line_len == sizeof(sender->line) - 1)
-		sender->line_len = 0; /* no digest is so long */
-}
-
 /* ---- the loop ---- */
 
 /* All receivers, or those whose lane has changed. */
@@ -396,14 +351,16 @@ static void wait_until(struct sender *sender, int64_t until_us)
 {
 	int64_t left = until_us - clock_real_us();
 	struct timespec t = {0};
-	struct pollfd in[] = {
-		{.fd = sender->socket, .events = POLLIN}, {.fd = sender->more, .events = POLLIN}};
+	struct pollfd in[] = {{.fd = sender->socket, .events = POLLIN},
+		{.fd = sender->more.fd, .events = POLLIN},
+		{.fd = sender->more.wake, .events = POLLIN}};
 
 	if (left > 0)
 		t = (struct timespec){left / 1000000, left % 1000000 * 1000};
 	ppoll(in, ARRAY_LEN(in), &t, NULL);
 	if (in[1].revents)
-		take_more(sender);
+		send_more_read(sender);
+	send_more_tick(sender);
 }
 
 static int run(struct sender *sender)
@@ -465,12 +422,14 @@ static int socket_open(struct sender *sender, struct error **err)
 
 static int sender_init(struct sender *sender, const struct cast_send *job, struct error **err)
 {
-	int r = 0;
+	int r;
 
 	*sender = (struct sender){.job = job, .socket = -1};
+	r = send_more_init(&sender->more, job->store, job->more);
+	if (r < 0)
+		error_make(err, r, "the cast: %s", strerror(-r));
 	send_group_init(sender, job->group, job->port);
 	sender->images = xcalloc(CAST_IMAGES, sizeof(*sender->images));
-	sender->more = job->more;
 	sender->members = xcalloc(CAST_RECEIVERS, sizeof(*sender->members));
 	sender->burst = xcalloc(SEND_BURST, CAST_FRAME_MAX);
 	sender->coder = chunk_coder_new();
@@ -485,6 +444,7 @@ static int sender_init(struct sender *sender, const struct cast_send *job, struc
 
 static void sender_done(struct sender *sender)
 {
+	send_more_done(sender);
 	for (unsigned b = 0; b < SEND_BLOCKS; b++)
 		free(sender->blocks[b].frames);
 	for (unsigned i = 0; i < sender->n_spare; i++)

@@ -99,6 +99,14 @@ void send_image_close(struct send_image *image)
 	chunk_index_free(image->index);
 }
 
+struct send_image *send_image_find(struct sender *sender, const struct sha256 *name)
+{
+	for (size_t i = 0; i < sender->n_images; i++)
+		if (memcmp(sender->images[i].name.b, name->b, SHA256_LEN) == 0)
+			return &sender->images[i];
+	return NULL;
+}
+
 /* ---- what next ---- */
 
 /* Adds chunk `at` to the block; false: it is full. */

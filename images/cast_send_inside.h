@@ -3,11 +3,14 @@
  *
  * One thread does it all: receivers say what they lack (member), images know which chunks are still
  * needed by anybody and are not on their way (image), blocks carry them (block) to where all listen
- * (group), and the loop (cast_send.c) paces. */
+ * (group), and the loop (cast_send.c) paces. Only an image that is named while all that goes on is
+ * opened by a thread of its own (more). */
 #ifndef IMAGES_CAST_SEND_INSIDE_H
 #define IMAGES_CAST_SEND_INSIDE_H
 
 #include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
 
 #include "images/cast_plan.h"
 #include "images/cast_rate.h"
@@ -122,6 +125,25 @@ struct send_move {
 	int64_t done_ms;  /* 0: there was none yet */
 };
 
+/* Images that are named while the cast goes on (cast_send_more.c). */
+struct send_more {
+	int fd; /* digests come from here, or -1 */
+	char line[SHA256_TEXT + 64];
+	size_t line_len;
+	struct sha256 coming[CAST_IMAGES]; /* the first is being opened */
+	size_t n_coming;
+	bool opens, thread_runs;
+	/* what the thread has, until it says `opened` */
+	pthread_t thread;
+	const char *store;
+	struct send_image *image;
+	char digest[SHA256_TEXT];
+	uint8_t number;
+	int result;
+	atomic_bool opened;
+	int wake; /* eventfd: it did */
+};
+
 struct sender {
 	const struct cast_send *job;
 	int socket;
@@ -153,10 +175,8 @@ struct sender {
 	int owed;	    /* frames that blocks somebody waits for have had more than the bulk */
 	double usual_parities; /* that a group needed in all, of the blocks closed lately */
 	struct chunk_coder *coder;
-	int more;   /* digests come from here, or -1 */
-	bool ended; /* nobody is there to send more */
-	char line[SHA256_TEXT + 64];
-	size_t line_len;
+	struct send_more more;
+	bool ended;	/* nobody is there to name more */
 	uint8_t *burst; /* SEND_BURST frames, for parities */
 };
 
@@ -173,6 +193,8 @@ static inline void bit64_set(uint64_t *bits, uint32_t n, bool value)
 int send_image_open(struct send_image *image, const char *store, const char *digest, uint8_t number,
 	struct error **err);
 void send_image_close(struct send_image *image);
+/* NULL: it is not cast. */
+struct send_image *send_image_find(struct sender *sender, const struct sha256 *name);
 /* What should go out next, if anything: fills what.ranges and urgent of `block`. */
 bool send_image_wanted(struct sender *sender, struct send_image *image, struct send_block *block);
 bool send_image_plan(struct sender *sender, struct send_image *image, struct send_block *block);
@@ -231,6 +253,18 @@ struct ip4 send_group_of(const struct sender *sender, const struct send_member *
 bool send_group_silent(struct sender *sender, const struct send_member *member);
 /* Moves when all are there. Returns when it wants to be called again, in ms. */
 int64_t send_group_tick(struct sender *sender);
+
+/* ---- cast_send_more.c ---- */
+/* `fd`: lines from there name images; or -1. */
+int send_more_init(struct send_more *more, const char *store, int fd);
+/* Waits for an image that is being opened. */
+void send_more_done(struct sender *sender);
+/* There is something to be read. */
+void send_more_read(struct sender *sender);
+/* Takes in what was opened, and begins with the next. */
+void send_more_tick(struct sender *sender);
+/* Will the image be cast in a moment? */
+bool send_more_comes(const struct sender *sender, const struct sha256 *name);
 
 /* ---- cast_send.c ---- */
 void send_frame(struct sender *sender, const struct sockaddr_in *to, struct cast_frame *frame);

@@ -57,14 +57,6 @@ static void need_begin(struct send_member *member, bool all)
 	member->n_need = all ? image->plan.n : 0;
 }
 
-static struct send_image *image_of(struct sender *sender, const struct sha256 *name)
-{
-	for (size_t i = 0; i < sender->n_images; i++)
-		if (memcmp(sender->images[i].name.b, name->b, SHA256_LEN) == 0)
-			return &sender->images[i];
-	return NULL;
-}
-
 static bool same_address(const struct sockaddr_in *a, const struct sockaddr_in *b)
 {
 	return a->sin_addr.s_addr == b->sin_addr.s_addr && a->sin_port == b->sin_port;
@@ -152,11 +144,12 @@ static void refuse(struct sender *sender, const struct sockaddr_in *to, uint64_t
 static void hello_take(
 	struct sender *sender, const struct sockaddr_in *from, const struct cast_hello *hello)
 {
-	struct send_image *image = image_of(sender, &hello->digest);
+	struct send_image *image = send_image_find(sender, &hello->digest);
 	struct send_member *member = member_at(sender, from);
 
 	if (!image) {
-		refuse(sender, from, hello->nonce, CAST_UNKNOWN);
+		if (!send_more_comes(sender, &hello->digest))
+			refuse(sender, from, hello->nonce, CAST_UNKNOWN);
 		return;
 	}
 	if (!member || member->image != image || member->nonce != hello->nonce) {

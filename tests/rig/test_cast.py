@@ -82,11 +82,11 @@ class Segment:
 class Program:
     """nightclass-cast in a namespace; its JSON lines."""
 
-    def __init__(self, where: str, log: pathlib.Path, *words):
+    def __init__(self, where: str, log: pathlib.Path, *words, stdin: int = subprocess.DEVNULL):
         self.log = log
         with open(log, "wb") as out:
             self.process = subprocess.Popen(["ip", "netns", "exec", where, str(CAST), *map(str, words)], stdout=out,
-                                            stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+                                            stderr=subprocess.STDOUT, stdin=stdin)
 
     def lines(self) -> list[dict]:
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{") and line.endswith("}")]
