@@ -154,7 +154,7 @@ def test_lossy_late_killed_and_resumed(lab, image, tmp_path):
     segment.loss(10)
     steady = {name: receive(name, "--alone") for name in ("pc-1", "pc-2")}
     victim = receive("pc-3", "--alone")
-    victim.wait_line(has_some)
+    victim.wait_line(lambda line: line.get("have", 0) > SIZE // 2)
     victim.process.send_signal(signal.SIGKILL)
     victim.process.wait()
     late = receive("pc-4", "--alone")
