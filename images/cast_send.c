@@ -103,15 +103,19 @@ static int burst_send(struct sender *sender, const uint8_t *frames, unsigned n)
 		struct pollfd room = {.fd = sender->socket, .events = POLLOUT};
 		int64_t now;
 
-		if (sendmsg(sender->socket, &message, MSG_DONTWAIT) >= 0 || errno == EINTR ||
-			errno == ECONNREFUSED)
+		/* Half of its buffer is free then. The other half is for the frames that nobody
+		 * waits for room with: without questions no block ever ends. */
+		if (poll(&room, 1, 5) <= 0)
+			errno = EAGAIN;
+		else if (sendmsg(sender->socket, &message, MSG_DONTWAIT) >= 0)
+			break;
+		if (errno == EINTR || errno == ECONNREFUSED)
 			break;
 		now = clock_real_ms();
 		if (errno != EAGAIN && errno != ENOBUFS)
 			return burst_failed(sender, now, -errno);
 		if (now - begun > STUCK_MS || (sender->job->stop && atomic_load(sender->job->stop)))
 			return 0;
-		poll(&room, 1, 5);
 	}
 	sender->failing_ms = 0;
 	sender->sent_ms = sender->now_ms;

@@ -49,7 +49,8 @@ class Segment:
         self.names = ["castsrv", *names]
         self.close()
         run("ip", "link", "add", "castbr", "type", "bridge", "mcast_snooping", "0")
-        run("ip", "link", "set", "castbr", "up")
+        # promisc: it forwards copies, so that no sender's socket feels what waits at the last port (tests/bench/lab.py)
+        run("ip", "link", "set", "castbr", "up", "promisc", "on")
         for i, name in enumerate(self.names):
             run("ip", "netns", "add", name)
             run("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
@@ -183,6 +184,17 @@ def test_slow_port_goes_to_its_peers(lab, image, tmp_path):
     for name, program in others.items():
         whole(program, tmp_path / name, image)
     assert slow.wait_line(lambda line: "note" in line)["note"].endswith("it asks its peers")
+
+
+def test_a_port_of_the_server_slower_than_the_rate(lab, image, tmp_path):
+    """The server's own port pushes back: the cast goes as fast as that, and its questions still get through."""
+    segment, sender, receive = lab(["pc-1", "pc-2"])
+    segment.rate("castsrv", MBIT / 4)
+    for name, program in {name: receive(name, "--alone") for name in ("pc-1", "pc-2")}.items():
+        whole(program, tmp_path / name, image)
+    sender.wait_line(lambda line: line.get("event") == "done" and line["name"] == "pc-2")
+    sent = sender.wait_line(lambda line: all(one["lane"] == "done" for one in line.get("receivers", [{"lane": ""}])))["sent"]
+    assert sent < 1.2 * SIZE, "what had arrived was sent again"
 
 
 @contextlib.contextmanager
