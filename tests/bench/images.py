@@ -32,6 +32,7 @@ class Bench:
     def __init__(self, settings: config.Settings):
         self.settings = settings
         self.begin, self.work = time.monotonic(), WORK
+        self.failed = settings.out.with_suffix(".failed")  # what the programs of runs that failed said
         self.scenarios = scenarios.chosen(settings)
         self.runs: dict[tuple[str, str], list[dict]] = {}
         self.cost: dict[tuple[str, str], float] = {}  # seconds that a run took last
@@ -89,7 +90,11 @@ class Bench:
             ideal = image.size * 8 / (mbit * 1e6)
             limit = (60 if self.settings.quick else 10) + SLACK * ideal + (1.6 * scenario.n * ideal if tool.unicast else 0)
             run = Run(lab, scenario, image, WORK / "run", limit)
-            return figures(scenario, run, execute(tool, run))
+            result = figures(scenario, run, execute(tool, run))
+            if not result["ok"]:
+                result["logs"] = str(self.failed / f"{scenario.name}-{tool.name}-{len(self.runs[scenario.name, tool.name]) + 1}")
+                run.keep(pathlib.Path(result["logs"]))
+            return result
         except (RuntimeError, OSError, subprocess.SubprocessError) as error:
             return {"ok": False, "why": " ".join(str(error).split())[:300], "steal": 0}
         finally:
@@ -189,7 +194,7 @@ def figures(scenario, run: Run, result: dict) -> dict:
 
 def summary(result: dict) -> str:
     if not result["ok"]:
-        return f"NOT DONE: {result['why']}"
+        return f"NOT DONE: {result['why']}" + (f" (see {result['logs']})" if "logs" in result else "")
     words = [f"{role} {result[role]['ratio']:.3f}" for role in ("steady", "slow", "joins", "restarted") if role in result]
     words += [f"{result['sent_of_changed']:.2f} of the changed bytes"] if "sent_of_changed" in result else []
     words += [f"{result['cores_at_gigabit']:.2f} of a core at 1 Gbit/s"] if "cores_at_gigabit" in result else []

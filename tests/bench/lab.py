@@ -9,6 +9,9 @@ What makes it honest:
   switch's ports, for every tool. A sender may hand 64 KiB to its kernel (UDP_SEGMENT, TCP), which cuts it before the
   port's queue, so loss strikes single frames and queues hold single frames. GRO is on where a host receives, as on
   any Linux PC; it costs nobody a rate and spares the two cores that emulate the lab.
+- nobody feels another's port: Linux forwards the frame itself to the last port of a group, and with it the sender's
+  account of what waits in its socket. So the sender of a cast was held back by the slowest port, where that was the last.
+  A switch that listens too (promisc) forwards copies only.
 - the switch filters nothing: where br_netfilter is loaded, it would take every copy of a frame through iptables' hooks,
   which no switch does and which made the two cores too slow for 32 ports.
 - a switch port queues 256 KiB, then drops. A host's own port queues 1000 frames, then drops, as Linux does by default.
@@ -85,7 +88,7 @@ class Lab:
         run("sysctl", "-qw", "net.ipv6.conf.sw.disable_ipv6=1")
         # without br_netfilter there are none, and nothing to turn off
         run("sysctl", "-qw", *(f"net.bridge.bridge-nf-call-{of}=0" for of in FILTERS), check=False)
-        run("ip", "link", "set", "sw", "up")
+        run("ip", "link", "set", "sw", "up", "promisc", "on")
         if self.snooping:
             # IGMPv3: nobody keeps quiet because a neighbour spoke. A new querier floods for the time of one answer, so
             # that time is one second (hundredths here) until the switch has settled, and RFC 3376's ten from then on.
@@ -154,6 +157,10 @@ class Lab:
         """Layer-2 bytes that left the server and that came to it, at the switch's side of its port."""
         stats = json.loads(run("ip", "-j", "-s", "link", "show", "dev", SERVER))[0]["stats64"]
         return stats["rx"]["bytes"], stats["tx"]["bytes"]
+
+    def sockets(self, name: str) -> str:
+        """What a host is connected to, with what waits in its queues, and the groups it is in: for a look afterwards."""
+        return run(*self.argv(name, "ss", "-tuanpi")) + run("ip", "-n", name, "maddr", "show", "dev", "eth0")
 
     def drops(self) -> dict[str, int]:
         """Dropped so far: by switch ports' queues, by hosts' own queues, by sockets that were not read in time, and by

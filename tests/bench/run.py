@@ -86,6 +86,14 @@ class Run:
         host = self.lab.host(i)
         return Process(host, [*self.lab.pinned(host), *argv], self.dir(i) / "log", **named)
 
+    def keep(self, folder: pathlib.Path) -> None:
+        """Copies what its programs said, each log under its host's name: for a run that went wrong."""
+        shutil.rmtree(folder, ignore_errors=True)
+        for log in (*self.folder.glob("*.log"), *self.folder.glob("*/log"), *self.folder.glob("*/*.log")):
+            copy = folder / log.relative_to(self.folder)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(log, copy)
+
     @property
     def ideal(self) -> float:
         """Seconds that the image's bytes take on one port."""
@@ -145,6 +153,7 @@ def follow(tool, run: Run, begin: float) -> None:
         if now - begin > run.limit:
             for r in open_ones:
                 r.why = f"not done in {run.limit:.0f} s"
+                (run.dir(r.i) / "sockets.log").write_text(run.lab.sockets(run.lab.host(r.i)))
             return
         if now >= sample:
             for process in [*run.servers, *(r.process for r in open_ones)]:

@@ -94,6 +94,18 @@ def test_what_was_disturbed_does_not_count():
     assert table.row(scenario, tool, [failed])["why"] == "not done in 9 s"
 
 
+def test_what_the_programs_of_a_run_said_is_kept_and_no_image(tmp_path):
+    lab = type("L", (), {"host": staticmethod(lambda i: f"r{i:03d}")})
+    one = run.Run(lab, run.Scenario("clean-2", 2, ("a",)), None, tmp_path / "run", 1)
+    for path in (one.folder / "server-0.log", one.dir(1) / "log", one.dir(1) / "sockets.log", one.dir(1) / "disk.raw"):
+        path.write_text(path.name)
+    (tmp_path / "kept" / "of-an-earlier-run").mkdir(parents=True)
+    one.keep(tmp_path / "kept")
+    kept = {str(path.relative_to(tmp_path / "kept")): path.read_text() for path in (tmp_path / "kept").rglob("*") if path.is_file()}
+    assert kept == {"server-0.log": "server-0.log", "r001/log": "log", "r001/sockets.log": "sockets.log"}
+    assert not (tmp_path / "kept" / "of-an-earlier-run").exists()
+
+
 def test_a_revision_differs_in_as_many_bytes_as_it_says(tmp_path):
     base = image.noise(tmp_path, 4 << 20)
     new = image.revision(tmp_path, base, 10, 64 << 10)
