@@ -343,7 +343,8 @@ static bool loss_measure(const struct sender *sender, struct send_member *member
 	return true;
 }
 
-/* Those measured at `since_ms` or later. */
+/* Of those measured at `since_ms` or later; of suspects only when they are asked for: who is about to
+ * be sent away has no say in the rate. */
 static size_t losses(
 	const struct sender *sender, int64_t since_ms, bool suspects, double *ret_loss)
 {

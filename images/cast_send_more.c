@@ -11,7 +11,6 @@
  */
 #include "images/cast_send_inside.h"
 
-#include <poll.h>
 #include <sys/eventfd.h>
 
 /* ---- the thread ---- */

@@ -20,6 +20,11 @@
 
 _Static_assert(CHUNK_PACKED_MAX >= ZSTD_COMPRESSBOUND(CHUNK_SIZE), "a packed chunk must fit");
 
+enum {
+	HARD_LEVEL = 9,
+	BARELY = 10, /* to less than this part of its length saved */
+};
+
 struct chunk_coder {
 	ZSTD_CCtx *pack;
 	ZSTD_DCtx *unpack;
@@ -67,6 +72,18 @@ void chunk_coder_free(struct chunk_coder *coder)
 	free(coder);
 }
 
+/* Data that the fastest level barely packs (media, archives) gains nothing by a level beyond
+ * HARD_LEVEL and would take six times as long with it. */
+static int level_worth(struct chunk_coder *coder, int level, const void *bytes, size_t len)
+{
+	size_t n;
+
+	if (level <= HARD_LEVEL)
+		return level;
+	n = ZSTD_compressCCtx(coder->pack, coder->packed, CHUNK_PACKED_MAX, bytes, len, 1);
+	return !ZSTD_isError(n) && n > len - len / BARELY ? HARD_LEVEL : level;
+}
+
 int chunk_pack(struct chunk_coder *coder, int level, const void *bytes, size_t len,
 	const void **ret_packed, size_t *ret_packed_len, struct error **err)
 {
@@ -77,6 +94,7 @@ int chunk_pack(struct chunk_coder *coder, int level, const void *bytes, size_t l
 			err, -EINVAL, "a chunk has 1 to %d bytes, not %zu", CHUNK_SIZE, len);
 	if (!coder->packed)
 		coder->packed = xcalloc(1, CHUNK_PACKED_MAX);
+	level = level_worth(coder, level, bytes, len);
 	n = ZSTD_compressCCtx(coder->pack, coder->packed, CHUNK_PACKED_MAX, bytes, len, level);
 	if (ZSTD_isError(n))
 		return error_make(

@@ -146,9 +146,9 @@ static int options_read(int argc, char **argv, struct options *o)
 	static const struct option options[] = {{"store", 1, NULL, 's'}, {"format", 1, NULL, 'f'},
 		{"name", 1, NULL, 'n'}, {"revision", 1, NULL, 'r'}, {"kernel", 1, NULL, 'k'},
 		{"initrd", 1, NULL, 'i'}, {"cmdline", 1, NULL, 'c'}, {"level", 1, NULL, 'l'},
-		{"no-sync", 0, NULL, 'y'}, {"resume", 0, NULL, 'm'}, {"reader", 1, NULL, 'R'}, {"uid", 1, NULL, 'u'},
-		{"serve-reader", 0, NULL, 'S'}, {"version", 0, NULL, 'V'}, {"help", 0, NULL, 'h'},
-		{0}};
+		{"no-sync", 0, NULL, 'y'}, {"resume", 0, NULL, 'm'}, {"reader", 1, NULL, 'R'},
+		{"uid", 1, NULL, 'u'}, {"serve-reader", 0, NULL, 'S'}, {"version", 0, NULL, 'V'},
+		{"help", 0, NULL, 'h'}, {0}};
 	const struct import *import = &o->import;
 	bool good = true;
 	int option;

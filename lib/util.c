@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The allocators that every room uses. Running out of memory ends the program at once: all state
- * that matters is in SQLite or can be asked for again, the service manager starts us anew, and code
- * that cannot be reached by a test (each failed malloc) is code that does not work. The price is
- * that sizes from outside must be bounded before they come here; no function below checks what is
- * reasonable.
+/* What every room uses: the allocators, and how many processors there are.
+ *
+ * Running out of memory ends the program at once: all state that matters is in SQLite or can be
+ * asked for again, the service manager starts us anew, and code that cannot be reached by a test
+ * (each failed malloc) is code that does not work. The price is that sizes from outside must be
+ * bounded before they come here; no function below checks what is reasonable.
  *
  * Must not log (the log allocates nothing, but lib never logs) and must not return NULL, but for
  * the copy of a NULL text, which stays NULL so that optional members copy in one word.

@@ -29,7 +29,7 @@ def table(settings: Settings) -> list[Scenario]:
                  what=f"{kill} are killed at half time, one of them restarted"),
         Scenario("no-multicast", least, ("ours", "tcp-chain", "bittorrent"), multicast=False, runs=3, what="the switch drops multicast"),
         Scenario("chain", most, ("ours-chain", "tcp-chain"), runs=1, what=f"{most} receivers in a chain: what does the machine carry?"),
-        Scenario("disk", least, ("ours", "ours-14", "udpcast-zstd"), image="disk", runs=3, what="a real disk, which compresses"),
+        Scenario("disk", least, ("ours", "ours-9", "udpcast-zstd"), image="disk", runs=3, what="a real disk, which compresses"),
         Scenario("sender", 1, ("wire", "ours", "udpcast", "uftp"), gigabit=True, runs=3, image="huge",
                  what="1 Gbit/s, and a processor for the server alone: what the sender costs"),
         *few,

@@ -11,7 +11,7 @@ from tests.rig.wait import until
 def test_a_pc_killed_in_mid_deployment_is_named_and_the_others_finish():
     with School(pathlib.Path(os.environ["NIGHTCLASS_BUILD"]) / "e2e-killed") as school:
         lab = school.lab("north")
-        lab.cli("image", "import", "mpi", str(IMAGES / "mpi-lean"))
+        lab.cli("image", "import", "mpi", str(IMAGES / "mpi-lean"), "--level", "3")
         pcs = [QemuPC(lab, "pc1"), QemuPC(lab, "pc2", firmware="uefi"), QemuPC(lab, "pc3")]
         disks = [pc.disk_digest() for pc in pcs]
         lab.cli("night", "start", "--for", "2h", "--no-wait")

@@ -23,7 +23,7 @@ def school(tmp_path):
 def lab_with_pcs(school, name: str, pcs: int):
     """A lab in its day: PCs off, image imported; remembers what its lab server looked like."""
     lab = school.lab(name)
-    lab.cli("image", "import", "mpi", str(IMAGES / "mpi-lean"))
+    lab.cli("image", "import", "mpi", str(IMAGES / "mpi-lean"), "--level", "3")
     for number in range(1, pcs + 1):
         NamespacePC(lab, f"pc{number}")
     lab.before = residue.snapshot(lab)

@@ -114,7 +114,7 @@ def test_desktop_of_a_cluster_has_a_screen_on_its_pc(tmp_path):
     """The image asks for a screen by a word on its kernel line, so the VM on a PC has one: VNC on a unix socket there."""
     with School(tmp_path / "logs") as school:
         lab = school.lab("north")
-        lab.cli("image", "import", "desk", str(image("desktop-class")), timeout=300)
+        lab.cli("image", "import", "desk", str(image("desktop-class")), "--level", "3", timeout=300)
         pc = NamespacePC(lab, "pc1")
         lab.cli("night", "start", "--for", "2h", "--no-wait")
         lab.wait_pcs("host", 120)
