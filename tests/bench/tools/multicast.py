@@ -12,6 +12,7 @@ class Wire(Tool):
     receivers_first = True
     late = restarts = False
     needs_multicast = True
+    writes = False
 
     @property
     def blast(self) -> pathlib.Path:
