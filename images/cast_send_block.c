@@ -28,6 +28,7 @@ enum {
 	ROUND_SLOWER = 3,    /* nobody answers: each question waits twice as long, so often */
 	VAIN_MS = 1500,	     /* without any news */
 	REPAIR_LEAST = 12,   /* packets of a group that are repaired for anybody */
+	AHEAD_MORE = 2,	     /* so many of every group take less time than a round */
 };
 
 /* ---- opening and closing ---- */
@@ -430,13 +431,15 @@ static void ask(struct sender *sender, struct send_block *block)
 }
 
 /* Nothing is left to send but repair: what groups needed of late goes out before anybody can have
- * asked for it. True: it is to be sent now. */
+ * asked for it, and a little more, since a group that still lacks something costs all a round. True:
+ * it is to be sent now. */
 static bool send_ahead(struct sender *sender, struct send_block *block)
 {
 	unsigned n = (unsigned)(sender->usual_parities + 0.5);
 
 	if (block->ahead)
 		return false;
+	n += n > 0 ? AHEAD_MORE : 0;
 	n = n > REPAIR_LEAST ? REPAIR_LEAST : n;
 	block->ahead = true;
 	for (size_t i = 0; i < sender->n_images && n > 0; i++)

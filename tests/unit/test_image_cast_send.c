@@ -95,6 +95,31 @@ static void who_never_answers_is_not(void **state)
 	free(alone);
 }
 
+static void what_lacked_of_late_goes_out_unasked_with_a_little_more(void **state)
+{
+	struct alone *alone = xnew(struct alone);
+	struct send_block *block = begin(alone);
+
+	(void)state;
+	alone->sender.usual_parities = 1.2;
+	assert_int_equal(send_block_tick(&alone->sender, block), 0);
+	assert_int_equal(block->rounds, 0);
+	assert_int_equal(block->target[0], 3);
+	block->sent[0] = 3;
+	run(alone, block, BEGIN_MS + 2);
+	assert_int_equal(block->rounds, 1);
+	answer(alone, 0);
+	run(alone, block, BEGIN_MS + 4);
+	assert_false(block->open);
+
+	block = begin(alone);
+	alone->sender.usual_parities = 0.3;
+	run(alone, block, BEGIN_MS + 1);
+	assert_int_equal(block->rounds, 1);
+	assert_int_equal(block->target[0], 0);
+	free(alone);
+}
+
 enum { UNSAID = 1001 };
 
 /* Of 1000 packets each gets so many; who has UNSAID says nothing of them yet. */
@@ -327,6 +352,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(who_answers_late_is_waited_for),
 		cmocka_unit_test(who_never_answers_is_not),
+		cmocka_unit_test(what_lacked_of_late_goes_out_unasked_with_a_little_more),
 		cmocka_unit_test(a_very_slow_one_goes_at_once_a_slow_one_at_the_second_look),
 		cmocka_unit_test(nobody_goes_for_what_strikes_all),
 		cmocka_unit_test(the_slow_one_goes_when_the_others_have_spoken),
