@@ -43,7 +43,7 @@ const struct cli_option cli_wait_options[] = {
 		0, "probe", "PROBE", false,                                                        \
 			"how its desktop answers: ping, tcp:PORT, agent or none"                   \
 	}
-#define LEVEL {0, "level", "N", false, "how hard zstd packs its chunks, 1 to 19 (default: 14)"}
+#define LEVEL {0, "level", "N", false, "how hard zstd packs, 1 to 19 (default: 14; 9: a fifth of the time, 8 % larger)"}
 #define LOCAL_IMAGE_OPTIONS                                                                        \
 	{0, "kernel", "FILE", false, "kernel for direct boot"},                                    \
 		{0, "initrd", "FILE", false, "initial RAM disk for direct boot"},                  \
