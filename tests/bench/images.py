@@ -7,6 +7,7 @@ all alike; passes follow until every tool has its runs or the time is up. After 
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,6 +34,7 @@ class Bench:
         self.settings = settings
         self.begin, self.work = time.monotonic(), WORK
         self.failed = settings.out.with_suffix(".failed")  # what the programs of runs that failed said
+        shutil.rmtree(self.failed, ignore_errors=True)
         self.scenarios = scenarios.chosen(settings)
         self.runs: dict[tuple[str, str], list[dict]] = {}
         self.cost: dict[tuple[str, str], float] = {}  # seconds that a run took last

@@ -1,15 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """make bench-images works: a tiny bench of two PCs, ours and curl, with a record that says what a reader needs. What it
 measures is not judged here."""
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
 import shutil
+import socket
+import struct
 import subprocess
+import termios
 
 import pytest
 
-from tests.bench import image, run, scenarios, settings, table
+from tests.bench import image, images, lab as labs, process, run, scenarios, settings, table
+from tests.bench.tools import multicast
+from tests.rig.wait import until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("NIGHTCLASS_BUILD", ROOT / "build")).resolve()
@@ -104,6 +111,45 @@ def test_what_the_programs_of_a_run_said_is_kept_and_no_image(tmp_path):
     kept = {str(path.relative_to(tmp_path / "kept")): path.read_text() for path in (tmp_path / "kept").rglob("*") if path.is_file()}
     assert kept == {"server-0.log": "server-0.log", "r001/log": "log", "r001/sockets.log": "sockets.log"}
     assert not (tmp_path / "kept" / "of-an-earlier-run").exists()
+
+
+@needs
+def test_what_waits_at_a_port_of_the_switch_is_not_the_senders():
+    """Both ports are slow, so one of them is the last of its group, to which a bridge would forward the frame itself."""
+    group, one = "239.255.78.99", labs.Lab(2, 100)
+    with contextlib.ExitStack() as stack:
+        stack.callback(one.close)
+        one.meet()
+        for i in range(2):
+            one.rate(one.host(i), 0.1)
+            listener = stack.enter_context(udp(one.host(i)))
+            listener.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP,
+                                socket.inet_aton(group) + socket.inet_aton(one.address(i)))
+        until(lambda: labs.run("bridge", "mdb", "show").count(group) == 2, 20, "both ports in the group", 0.02)
+        sender = stack.enter_context(udp(labs.SERVER))
+        for _ in range(60):
+            sender.sendto(bytes(1400), (group, 7))
+        until(lambda: not outgoing(sender), 60, "the server's port to send all", 0.01)
+        waits = [json.loads(labs.run("tc", "-j", "-s", "qdisc", "show", "dev", one.host(i)))[0]["backlog"] for i in range(2)]
+        assert min(waits) > 60 * 1400 / 8, "the sender waited for a port of the switch"
+
+
+def udp(host: str) -> socket.socket:
+    with process.namespace(host):
+        return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+
+def outgoing(at: socket.socket) -> int:
+    """Bytes of its account that its kernel has not let go yet (SIOCOUTQ)."""
+    return struct.unpack("i", fcntl.ioctl(at, termios.TIOCOUTQ, bytes(4)))[0]
+
+
+def test_the_run_that_warms_up_writes_files():
+    bench, ran = object.__new__(images.Bench), []
+    bench.run = lambda scenario, tool: ran.append(tool) or {"ok": False, "why": ""}
+    scenario, tool = run.Scenario("clean-2", 2, ("wire", "a")), type("T", (), {"name": "a", "writes": True})
+    bench.warm_up([(scenario, multicast.Wire), (scenario, tool), (scenario, tool)])
+    assert ran == [tool]
 
 
 def test_a_revision_differs_in_as_many_bytes_as_it_says(tmp_path):

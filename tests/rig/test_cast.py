@@ -49,8 +49,7 @@ class Segment:
         self.names = ["castsrv", *names]
         self.close()
         run("ip", "link", "add", "castbr", "type", "bridge", "mcast_snooping", "0")
-        # promisc: it forwards copies, so that no sender's socket feels what waits at the last port (tests/bench/lab.py)
-        run("ip", "link", "set", "castbr", "up", "promisc", "on")
+        run("ip", "link", "set", "castbr", "up")
         for i, name in enumerate(self.names):
             run("ip", "netns", "add", name)
             run("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
@@ -142,10 +141,6 @@ def whole(program: Program, folder: pathlib.Path, image) -> None:
     assert program.process.wait(PATIENCE) == 0, program.log.read_text()[-800:]
     assert (folder / image[1] / "disk.raw").read_bytes() == image[2]
     assert (folder / image[1] / "complete").exists()
-
-
-def has_some(line: dict) -> bool:
-    return line.get("have", 0) > SIZE // 8
 
 
 def test_lossy_late_killed_and_resumed(lab, image, tmp_path):
