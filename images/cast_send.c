@@ -101,19 +101,18 @@ static int burst_send(struct sender *sender, const uint8_t *frames, unsigned n)
 	}
 	for (int64_t begun = clock_real_ms();;) {
 		struct pollfd room = {.fd = sender->socket, .events = POLLOUT};
+		int error = EAGAIN;
 		int64_t now;
 
-		/* Half of its buffer is free then. The other half is for the frames that nobody
-		 * waits for room with: without questions no block ever ends. */
-		if (poll(&room, 1, 5) <= 0)
-			errno = EAGAIN;
-		else if (sendmsg(sender->socket, &message, MSG_DONTWAIT) >= 0)
-			break;
-		if (errno == EINTR || errno == ECONNREFUSED)
+		/* Writable: half of the buffer is free, and stays so for send_frame(), which does
+		 * not wait. Without its questions no block ever ends. */
+		if (poll(&room, 1, 5) > 0)
+			error = sendmsg(sender->socket, &message, MSG_DONTWAIT) < 0 ? errno : 0;
+		if (error == 0 || error == EINTR || error == ECONNREFUSED)
 			break;
 		now = clock_real_ms();
-		if (errno != EAGAIN && errno != ENOBUFS)
-			return burst_failed(sender, now, -errno);
+		if (error != EAGAIN && error != ENOBUFS)
+			return burst_failed(sender, now, -error);
 		if (now - begun > STUCK_MS || (sender->job->stop && atomic_load(sender->job->stop)))
 			return 0;
 	}

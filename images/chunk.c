@@ -21,8 +21,8 @@
 _Static_assert(CHUNK_PACKED_MAX >= ZSTD_COMPRESSBOUND(CHUNK_SIZE), "a packed chunk must fit");
 
 enum {
-	HARD_LEVEL = 9,
-	BARELY = 10, /* to less than this part of its length saved */
+	LEVEL_ENOUGH = 9, /* for data that barely packs */
+	BARELY = 10,	  /* less than this part of its length is saved */
 };
 
 struct chunk_coder {
@@ -73,15 +73,16 @@ void chunk_coder_free(struct chunk_coder *coder)
 }
 
 /* Data that the fastest level barely packs (media, archives) gains nothing by a level beyond
- * HARD_LEVEL and would take six times as long with it. */
+ * LEVEL_ENOUGH and would take six times as long with it. */
 static int level_worth(struct chunk_coder *coder, int level, const void *bytes, size_t len)
 {
 	size_t n;
 
-	if (level <= HARD_LEVEL)
+	if (level <= LEVEL_ENOUGH)
 		return level;
-	n = ZSTD_compressCCtx(coder->pack, coder->packed, CHUNK_PACKED_MAX, bytes, len, 1);
-	return !ZSTD_isError(n) && n > len - len / BARELY ? HARD_LEVEL : level;
+	n = ZSTD_compressCCtx(coder->pack, coder->packed, CHUNK_PACKED_MAX, bytes, len,
+		CHUNK_LEVEL_FAST);
+	return !ZSTD_isError(n) && n > len - len / BARELY ? LEVEL_ENOUGH : level;
 }
 
 int chunk_pack(struct chunk_coder *coder, int level, const void *bytes, size_t len,

@@ -14,7 +14,7 @@ enum {
 	CHUNK_SIZE = 256 << 10,
 	CHUNK_PACKED_MAX =
 		CHUNK_SIZE + (CHUNK_SIZE >> 8) + 512, /* a frame of a full chunk never exceeds it */
-	CHUNK_LEVEL = 14,     /* zstd level: 13 % less on every wire than 3, 10 MB/s and core */
+	CHUNK_LEVEL = 14,     /* zstd level: 13 % less on every wire than 3, 10 MB/s per core */
 	CHUNK_LEVEL_MAX = 19, /* 1 % less than 14, at half its speed */
 	CHUNK_LEVEL_FAST = 1, /* for bytes that are packed to be sent once */
 };
