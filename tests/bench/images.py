@@ -16,7 +16,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 # pylint: disable=wrong-import-position
-from tests.bench import firstvm, image as images, lab as labs, scenarios, settings as config, table  # noqa: E402
+from tests.bench import firstvm, image as images, lab as labs, memory, scenarios, settings as config, table  # noqa: E402
 from tests.bench.run import Run, execute  # noqa: E402
 from tests.bench.tools import delta, multicast, ours, unicast  # noqa: E402
 
@@ -25,6 +25,8 @@ SLACK = 6  # a run that takes so many times its limit is ended
 ATTEMPTS = 2  # times the wanted runs, when the machine's neighbours disturb
 GIGABIT = 1000  # Mbit/s
 HUGE = 8  # times the image of noise
+SOCKETS = 1 << 30  # bytes that programs and what waits in their sockets may take
+SPARE = 2 << 30  # bytes for logs, chunks and what a tool keeps beside its file
 GIVE_UP = 2  # a tool that has failed so often in a scenario, and never ended well, is not run again
 TOOLS = [*multicast.TOOLS, *unicast.TOOLS, *delta.TOOLS, *ours.TOOLS]
 
@@ -130,12 +132,6 @@ class Bench:
         say(f"{scenario.name} {tool.name} {len(past)}/{self.wanted(scenario, tool)}: {summary(result)}")
         self.write()
 
-    def warm_up(self, pairs: list) -> None:
-        """One run that does not count. A virtual machine that was idle has returned its memory to its host, and gets it
-        back at half the speed that 32 receivers write with: the first run would measure that."""
-        for scenario, tool in [(s, t) for s, t in pairs if t.writes and s.image != "vm"][:1]:
-            say(f"not counted, to warm up: {scenario.name} {tool.name}: {summary(self.run(scenario, tool))}")
-
     def all(self) -> None:
         pairs = [(scenario, self.tools[name]) for scenario in self.scenarios for name in scenario.tools]
         for scenario, tool in pairs:
@@ -145,7 +141,6 @@ class Bench:
                 self.runs[scenario.name, tool.name].append({"ok": False, "why": lack, "steal": 0})
                 say(f"{scenario.name} {tool.name}: left out: {lack}")
         able = [(scenario, tool) for scenario, tool in pairs if not tool.missing()]
-        self.warm_up(able)
         for turn in range(ATTEMPTS * max(self.settings.runs, self.settings.others)):
             waiting = [(scenario, tool) for scenario, tool in able if self.due(scenario, tool, turn)]
             if not waiting:
@@ -211,18 +206,14 @@ def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')}  {text}", flush=True)
 
 
-def room(settings: config.Settings) -> None:
-    """A bounded file system in memory for what receivers write."""
-    need = (settings.n[-1] + 3) * max(settings.size, 256 << 20) + (2 << 30)
+def need(settings: config.Settings) -> int:
+    """Bytes that receivers and the server may fill with files at a time."""
+    most = (settings.n[-1] + 3) * max(settings.size, 256 << 20)
     if any(s.image == "huge" for s in scenarios.chosen(settings)):
-        need = max(need, 3 * HUGE * settings.size + (2 << 30))
+        most = max(most, 3 * HUGE * settings.size)
     if any(s.image == "vm" for s in scenarios.chosen(settings)):
-        need = max(need, 3 * settings.vm_size + (2 << 30))
-    if need > config.available():
-        raise SystemExit(f"the receivers' files may need {need >> 20} MiB of memory, {config.available() >> 20} are available:"
-                         " take fewer receivers (BENCH_N) or a smaller image (BENCH_SIZE)")
-    WORK.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={need},mode=755", "bench", WORK], check=True)
+        most = max(most, 3 * settings.vm_size)
+    return most + SPARE
 
 
 def main() -> int:
@@ -230,14 +221,17 @@ def main() -> int:
         sys.exit("bench: run it by `make bench-images`: it needs a sandbox of its own")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     settings = config.Settings.read()
-    room(settings)
+    memory.room(WORK, need(settings))
     # Whoever else computes on this machine waits for the lab's 32 PCs: they would have cores of their own.
     os.nice(-10)
     bench = Bench(settings)
     say(f"{len(bench.scenarios)} scenarios, {settings.mbit:g} Mbit/s a port, {settings.size >> 20} MiB, at most "
         f"{settings.minutes:g} minutes; load {os.getloadavg()[0]:.1f}")
+    written = (settings.n[-1] + 3) * settings.size + SOCKETS
+    say(f"taking {written >> 20} MiB of memory, to keep it")
     try:
-        bench.all()
+        with memory.keep(written):
+            bench.all()
     except KeyboardInterrupt:
         say("interrupted: these are the figures so far")
     bench.write()

@@ -69,11 +69,3 @@ def commit() -> dict:
 
 def versions(packages: list[str]) -> dict:
     return {name: said("dpkg-query", "-W", "-f", "${Version}", name) for name in packages}
-
-
-def available() -> int:
-    """Bytes of memory that a bench may fill."""
-    for line in pathlib.Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable"):
-            return int(line.split()[1]) << 10
-    return 0

@@ -14,8 +14,7 @@ import termios
 
 import pytest
 
-from tests.bench import image, images, lab as labs, process, run, scenarios, settings, table
-from tests.bench.tools import multicast
+from tests.bench import image, images, lab as labs, memory, process, run, scenarios, settings, table
 from tests.rig.wait import until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -144,12 +143,19 @@ def outgoing(at: socket.socket) -> int:
     return struct.unpack("i", fcntl.ioctl(at, termios.TIOCOUTQ, bytes(4)))[0]
 
 
-def test_the_run_that_warms_up_writes_files():
-    bench, ran = object.__new__(images.Bench), []
-    bench.run = lambda scenario, tool: ran.append(tool) or {"ok": False, "why": ""}
-    scenario, tool = run.Scenario("clean-2", 2, ("wire", "a")), type("T", (), {"name": "a", "writes": True})
-    bench.warm_up([(scenario, multicast.Wire), (scenario, tool), (scenario, tool)])
-    assert ran == [tool]
+def test_memory_that_is_kept_is_free_but_for_a_page_in_each_mib():
+    size = 64 << 20
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = process_memory()
+    with memory.keep(size):
+        held, peak = (now - then for now, then in zip(process_memory(), before))
+    assert size // 256 <= held < size // 64 and peak > size - (8 << 20)
+
+
+def process_memory() -> tuple[int, int]:
+    """Anonymous memory of this process in bytes, and the most that it ever had of any kind."""
+    words = dict(line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines())
+    return process.kib(words["RssAnon"]), process.kib(words["VmHWM"])
 
 
 def test_a_revision_differs_in_as_many_bytes_as_it_says(tmp_path):

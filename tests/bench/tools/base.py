@@ -19,7 +19,6 @@ class Tool:
     late = True  # a receiver may join when others are half way
     restarts = True  # a receiver that was killed may come again
     needs_multicast = False
-    writes = True  # receivers write files
 
     def __init__(self, work: pathlib.Path, build: pathlib.Path):
         """`work`: a folder for what is prepared once per image. `build`: where our own programs are."""

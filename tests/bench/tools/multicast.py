@@ -12,7 +12,6 @@ class Wire(Tool):
     receivers_first = True
     late = restarts = False
     needs_multicast = True
-    writes = False
 
     @property
     def blast(self) -> pathlib.Path:
