@@ -223,18 +223,13 @@ static unsigned next_frames(struct sender *sender, unsigned max, const uint8_t *
 {
 	struct send_block *block = lacking(sender);
 
-	if (block)
-		return send_block_parities(sender, block, max, ret_frames);
-	block = choose_block(sender);
-	for (unsigned b = 0; b < SEND_BLOCKS && !block; b++) {
-		if (!send_block_relent(sender, &sender->blocks[b]))
-			continue;
-		block = lacking(sender);
+	if (!block) {
+		block = choose_block(sender);
 		if (block)
-			return send_block_parities(sender, block, max, ret_frames);
-		block = begin_block(sender, send_image_bulk);
+			return sources(sender, block, max, ret_frames);
+		block = lacking(sender); /* those whose turn has come now */
 	}
-	return block ? sources(sender, block, max, ret_frames) : 0;
+	return block ? send_block_parities(sender, block, max, ret_frames) : 0;
 }
 
 /* ---- frames in ---- */

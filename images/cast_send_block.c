@@ -367,24 +367,14 @@ static struct left left_of(const struct sender *sender, const struct send_block 
 	return left;
 }
 
-bool send_block_relent(struct sender *sender, struct send_block *block)
+void send_block_relent(struct sender *sender, struct send_block *block)
 {
-	bool any = false;
-
-	/* Chunks of it go out again anyway, for those who need no more than these too. */
-	if (block->open && block->partly && block->judged == block->rounds && block->rounds > 0 &&
-		left_of(sender, block).open == 0) {
-		send_block_close(sender, block);
-		return true;
-	}
-	for (size_t i = 0; i < sender->n_members && block->open; i++) {
+	for (size_t i = 0; i < sender->n_members; i++) {
 		if (block->answer[i] != ANSWER_MUCH || !send_member_active(&sender->members[i]))
 			continue;
 		block->answer[i] = ANSWER_LACKS;
 		lacks_apply(block, i);
-		any = true;
 	}
-	return any;
 }
 
 void send_block_report(struct sender *sender, size_t member, const struct cast_report *report)
@@ -505,7 +495,9 @@ int64_t send_block_tick(struct sender *sender, struct send_block *block)
 		left = left_of(sender, block);
 	}
 	if (left.open == 0 || vain(sender, block)) {
-		if (left.much == 0 || block->rounds == SEND_ROUNDS) {
+		/* Where somebody came in its middle, its chunks go out again in their turn, for
+		 * those who lack much too: they must not stay busy until the end. */
+		if (left.much == 0 || block->partly || block->rounds == SEND_ROUNDS) {
 			usual_learn(sender, block);
 			send_block_close(sender, block);
 		}

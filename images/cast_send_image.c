@@ -235,6 +235,15 @@ static uint64_t bytes_needed(const struct send_image *image)
 	return bytes;
 }
 
+/* Nothing else of the image is to be sent: those who lack much of its blocks have their turn, for
+ * other images may go on for long. */
+static void relent(struct sender *sender, const struct send_image *image)
+{
+	for (unsigned b = 0; b < SEND_BLOCKS; b++)
+		if (sender->blocks[b].open && sender->blocks[b].image == image)
+			send_block_relent(sender, &sender->blocks[b]);
+}
+
 /* Blocks become smaller towards the end: what is repaired last is unpacked last, by all receivers
  * at once while the wire is idle. */
 bool send_image_bulk(struct sender *sender, struct send_image *image, struct send_block *block)
@@ -248,6 +257,8 @@ bool send_image_bulk(struct sender *sender, struct send_image *image, struct sen
 	image->cursor = fill(block, image, image->needed, image->cursor, (uint32_t)most);
 	if (block->what.n_ranges == 0)
 		image->cursor = fill(block, image, image->needed, 0, (uint32_t)most);
+	if (block->what.n_ranges == 0)
+		relent(sender, image);
 	return block->what.n_ranges > 0;
 }
 

@@ -195,7 +195,8 @@ int send_image_open(struct send_image *image, const char *store, const char *dig
 void send_image_close(struct send_image *image);
 /* NULL: it is not cast. */
 struct send_image *send_image_find(struct sender *sender, const struct sha256 *name);
-/* What should go out next, if anything: fills what.ranges and urgent of `block`. */
+/* What should go out next, if anything: fills what.ranges and urgent of `block`. Where no bulk is
+ * left, those who lack much of the image's blocks are helped. */
 bool send_image_wanted(struct sender *sender, struct send_image *image, struct send_block *block);
 bool send_image_plan(struct sender *sender, struct send_image *image, struct send_block *block);
 bool send_image_bulk(struct sender *sender, struct send_image *image, struct send_block *block);
@@ -216,9 +217,8 @@ unsigned send_block_sources(
 	struct sender *sender, struct send_block *block, unsigned max, const uint8_t **ret_frames);
 unsigned send_block_parities(
 	struct sender *sender, struct send_block *block, unsigned max, const uint8_t **ret_frames);
-/* Helps those who lack much more than the others, for there is nothing else to do. True: there are
- * parities to send now, or the block was closed and its chunks go out again. */
-bool send_block_relent(struct sender *sender, struct send_block *block);
+/* Those who lack much more than the others of an open block are to be helped now. */
+void send_block_relent(struct sender *sender, struct send_block *block);
 bool send_block_lacks(const struct send_block *block);
 void send_block_report(struct sender *sender, size_t member, const struct cast_report *report);
 /* Asks, asks again, or closes. Returns when it wants to be called again, in ms. */

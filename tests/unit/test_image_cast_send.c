@@ -120,6 +120,53 @@ static void what_lacked_of_late_goes_out_unasked_with_a_little_more(void **state
 	free(alone);
 }
 
+/* The first lacks more than the others would wait for; these lack nothing, or all of it. */
+static void one_lacks_much(struct alone *alone, struct send_block *block, bool others_far)
+{
+	const struct cast_report much = {.block = BLOCK, .n_groups = 1, .lacks = {40}},
+				 rest = {.block = BLOCK, .far = others_far};
+
+	run(alone, block, BEGIN_MS + 1);
+	send_block_report(&alone->sender, 0, &much);
+	for (unsigned i = 1; i < MEMBERS; i++)
+		send_block_report(&alone->sender, i, &rest);
+	run(alone, block, BEGIN_MS + 3);
+}
+
+static void who_lacks_much_has_its_turn_when_nothing_else_of_the_image_is_left(void **state)
+{
+	struct alone *alone = xnew(struct alone);
+	struct send_block *block = begin(alone), chosen = {0};
+	uint64_t need = 1, needed, bad = 0;
+	struct cast_entry entry = {.len = 100};
+
+	(void)state;
+	alone->image.plan = (struct cast_plan){.at = &entry, .n = 1};
+	alone->image.needed = &needed;
+	alone->image.bad = &bad;
+	one_lacks_much(alone, block, false);
+	assert_true(block->open);
+	alone->members[1].need = &need;
+	alone->members[1].n_need = 1;
+	assert_true(send_image_bulk(&alone->sender, &alone->image, &chosen));
+	assert_false(send_block_lacks(block));
+	alone->members[1].n_need = 0;
+	assert_false(send_image_bulk(&alone->sender, &alone->image, &chosen));
+	assert_int_equal(block->target[0], 40);
+	free(alone);
+}
+
+static void where_somebody_came_the_chunks_go_out_again_in_their_turn(void **state)
+{
+	struct alone *alone = xnew(struct alone);
+	struct send_block *block = begin(alone);
+
+	(void)state;
+	one_lacks_much(alone, block, true);
+	assert_false(block->open);
+	free(alone);
+}
+
 enum { UNSAID = 1001 };
 
 /* Of 1000 packets each gets so many; who has UNSAID says nothing of them yet. */
@@ -353,6 +400,8 @@ int main(void)
 		cmocka_unit_test(who_answers_late_is_waited_for),
 		cmocka_unit_test(who_never_answers_is_not),
 		cmocka_unit_test(what_lacked_of_late_goes_out_unasked_with_a_little_more),
+		cmocka_unit_test(who_lacks_much_has_its_turn_when_nothing_else_of_the_image_is_left),
+		cmocka_unit_test(where_somebody_came_the_chunks_go_out_again_in_their_turn),
 		cmocka_unit_test(a_very_slow_one_goes_at_once_a_slow_one_at_the_second_look),
 		cmocka_unit_test(nobody_goes_for_what_strikes_all),
 		cmocka_unit_test(the_slow_one_goes_when_the_others_have_spoken),
