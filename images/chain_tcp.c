@@ -37,11 +37,11 @@ enum {
 };
 
 /* 1448 of 1514 bytes of a full frame are ours, and an acknowledgement of 66 bytes comes for every
- * other frame of the stream in the other direction when nothing merges frames; then one in a
+ * other frame of the stream in the other direction when nothing merges frames; then one in two
  * hundred to spare. */
 uint64_t chain_tcp_payload_rate(uint64_t bits)
 {
-	return bits / 8 * 1448 / (1514 + 33) * 99 / 100;
+	return bits / 8 * 1448 / (1514 + 33) * 995 / 1000;
 }
 
 static int address_parse(const char *where, struct sockaddr_in *ret_address)
