@@ -101,13 +101,19 @@ class FirstVm:
     """One lab and what is done in it."""
 
     def __init__(self, bench, tool):
-        self.tool, self.lab = tool, labs.Lab(2, bench.settings.mbit, bench.settings.snooping)
-        self.lab.meet()
-        self.image, self.sum = make(tool, bench.work, bench.settings.vm_size)
-        self.floor = self.image.packed * 8 / (self.lab.mbit * 1e6)
-        self.run = Run(self.lab, Scenario("first-vm", 2, ()), self.image, bench.work / "run", 0)
-        self.digest = tool.digest(self.image)
+        """In a folder and with a store of its own, which go with it: they would take the memory of the runs that follow."""
+        self.work, self.settings = bench.work / "first-vm", bench.settings
+        self.tool = type(tool)(self.work, tool.build)
+        self.run: Run | None = None
         self.started: list[Process] = []
+        self.lab = labs.Lab(2, self.settings.mbit, self.settings.snooping)
+
+    def prepare(self) -> None:
+        self.lab.meet()
+        self.image, self.sum = make(self.tool, self.work, self.settings.vm_size)
+        self.floor = self.image.packed * 8 / (self.lab.mbit * 1e6)
+        self.run = Run(self.lab, Scenario("first-vm", 2, ()), self.image, self.work / "run", 0)
+        self.digest = self.tool.digest(self.image)
 
     def held(self, i: int) -> pathlib.Path:
         return self.tool.held(self.run, i) / self.digest
@@ -120,6 +126,7 @@ class FirstVm:
         """The cast begins, and with it a VM on the first PC: when that was, seconds until it is ready, and the receivers."""
         for i in (0, 1):
             shutil.rmtree(self.tool.held(self.run, i), ignore_errors=True)
+            (self.run.dir(i) / "log").unlink(missing_ok=True)  # it says that the image of the time before is whole
         self.tool.serve(self.run)
         url, held = f"http://{labs.ADDRESS}:{HTTP}", self.tool.held(self.run, 0)
         begin, self.run.begun = time.monotonic(), True
@@ -154,9 +161,10 @@ class FirstVm:
         return time.monotonic() - begin
 
     def stop(self) -> None:
-        stop_all([*self.started, *self.run.servers])
+        servers = self.run.servers if self.run else []
+        stop_all([*self.started, *servers])
         self.started.clear()
-        self.run.servers.clear()
+        servers.clear()
 
     def trace(self) -> int:
         """What the VM has read becomes the trace of the image; how many bytes that are."""
@@ -201,11 +209,12 @@ def run(bench, tool) -> dict:
     first = None
     try:
         first = FirstVm(bench, tool)
+        first.prepare()
         return first.measure()
     except (RuntimeError, OSError, subprocess.SubprocessError) as error:
         return {"ok": False, "why": " ".join(str(error).split())[:300], "steal": 0}
     finally:
         if first:
             first.stop()
-            shutil.rmtree(first.run.folder, ignore_errors=True)
+            shutil.rmtree(first.work, ignore_errors=True)
             first.lab.close()

@@ -26,7 +26,7 @@ ATTEMPTS = 2  # times the wanted runs, when the machine's neighbours disturb
 GIGABIT = 1000  # Mbit/s
 HUGE = 8  # times the image of noise
 SOCKETS = 1 << 30  # bytes that programs and what waits in their sockets may take
-SPARE = 2 << 30  # bytes for logs, chunks and what a tool keeps beside its file
+SPARE = 2 << 30  # bytes for small images, logs and what a tool keeps beside its file
 GIVE_UP = 2  # a tool that has failed so often in a scenario, and never ended well, is not run again
 TOOLS = [*multicast.TOOLS, *unicast.TOOLS, *delta.TOOLS, *ours.TOOLS]
 
@@ -207,12 +207,13 @@ def say(text: str) -> None:
 
 
 def need(settings: config.Settings) -> int:
-    """Bytes that receivers and the server may fill with files at a time."""
+    """Bytes that files may take at a time: those of receivers, and the large images with their chunks."""
+    images_of = {scenario.image for scenario in scenarios.chosen(settings)}
     most = (settings.n[-1] + 3) * max(settings.size, 256 << 20)
-    if any(s.image == "huge" for s in scenarios.chosen(settings)):
-        most = max(most, 3 * HUGE * settings.size)
-    if any(s.image == "vm" for s in scenarios.chosen(settings)):
-        most = max(most, 3 * settings.vm_size)
+    if "vm" in images_of:
+        most = max(most, 3 * (settings.vm_size + (256 << 20)))
+    if "huge" in images_of:
+        most += 2 * HUGE * settings.size
     return most + SPARE
 
 
