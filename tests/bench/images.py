@@ -4,6 +4,7 @@ machine (docs/bench.md says how to read it). Runs inside tests/rig/sandbox.py.
 
 Runs alternate: every pass takes each scenario once with each of its tools, so that a slow minute of the machine strikes
 all alike; passes follow until every tool has its runs or the time is up. After every run the figures so far are written."""
+import contextlib
 import json
 import os
 import pathlib
@@ -25,7 +26,6 @@ SLACK = 6  # a run that takes so many times its limit is ended
 ATTEMPTS = 2  # times the wanted runs, when the machine's neighbours disturb
 GIGABIT = 1000  # Mbit/s
 HUGE = 8  # times the image of noise
-SOCKETS = 1 << 30  # bytes that programs and what waits in their sockets may take
 SPARE = 2 << 30  # bytes for small images, logs and what a tool keeps beside its file
 GIVE_UP = 2  # a tool that has failed so often in a scenario, and never ended well, is not run again
 TOOLS = [*multicast.TOOLS, *unicast.TOOLS, *delta.TOOLS, *ours.TOOLS]
@@ -217,6 +217,14 @@ def need(settings: config.Settings) -> int:
     return most + SPARE
 
 
+def kept(settings: config.Settings) -> contextlib.AbstractContextManager:
+    """The memory that all this takes, while the bench lasts; a quick one does not ask how fast it is."""
+    if settings.quick:
+        return contextlib.nullcontext()
+    say(f"taking {need(settings) >> 20} MiB of memory, to keep it")
+    return memory.keep(need(settings))
+
+
 def main() -> int:
     if not labs.inside():
         sys.exit("bench: run it by `make bench-images`: it needs a sandbox of its own")
@@ -228,10 +236,8 @@ def main() -> int:
     bench = Bench(settings)
     say(f"{len(bench.scenarios)} scenarios, {settings.mbit:g} Mbit/s a port, {settings.size >> 20} MiB, at most "
         f"{settings.minutes:g} minutes; load {os.getloadavg()[0]:.1f}")
-    written = (settings.n[-1] + 3) * settings.size + SOCKETS
-    say(f"taking {written >> 20} MiB of memory, to keep it")
     try:
-        with memory.keep(written):
+        with kept(settings):
             bench.all()
     except KeyboardInterrupt:
         say("interrupted: these are the figures so far")
