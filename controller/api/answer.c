@@ -8,7 +8,6 @@
 #include "controller/api/exchange.h"
 
 #include <fcntl.h>
-#include <sys/socket.h>
 #include "controller/api/problem.h"
 #include "lib/log.h"
 
@@ -64,21 +63,11 @@ static int parse_range(const char *header, uint64_t size, uint64_t *ret_from, ui
 	return 1;
 }
 
-/* Files for PCs take no more of the wire than images may: each gets its share of that as it begins,
- * and the kernel paces it (SO_MAX_PACING_RATE, socket(7)). Chunks are short, so shares follow soon
- * when PCs come and go. Returns bytes per second; to users and other labs SEND_RATE at least. */
-static uint64_t pace(struct exchange *exchange)
+/* Bytes a second by which a peer in good order takes a file; its deadline goes by them. */
+static uint64_t slowest(struct exchange *exchange)
 {
-	struct http *http = exchange->http;
-	const union MHD_ConnectionInfo *info =
-		MHD_get_connection_info(exchange->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-	unsigned long rate = http->controller->config.cast_rate * (1000000ul / 8);
+	uint64_t rate = exchange->conn->listener->boot ? pacing_begin(exchange->conn) : SEND_RATE;
 
-	if (!exchange->conn->listener->boot || !info)
-		return SEND_RATE;
-	exchange->counted_sending = true;
-	rate /= ++http->sending;
-	(void)setsockopt(info->connect_fd, SOL_SOCKET, SO_MAX_PACING_RATE, &rate, sizeof(rate));
 	return rate < SEND_RATE ? rate : SEND_RATE;
 }
 
@@ -111,7 +100,7 @@ static enum MHD_Result send_file(struct exchange *exchange, struct api_answer *a
 	}
 	exchange->sent = answer->fd_sent;
 	exchange->to_end = from + len == answer->fd_size;
-	conn_arm(exchange->conn, CONN_DEADLINE, SEND_S + len / pace(exchange));
+	conn_arm(exchange->conn, CONN_DEADLINE, SEND_S + len / slowest(exchange));
 	return answer_queue(exchange, part ? 206 : answer->status, response);
 }
 

@@ -116,8 +116,7 @@ void exchange_free(struct exchange *exchange)
 	wait_leave(exchange);
 	if (exchange->counted_raw)
 		exchange->http->raw_bodies--;
-	if (exchange->counted_sending)
-		exchange->http->sending--;
+	pacing_end(exchange->conn);
 	exchange->conn->exchange = NULL;
 	uri_done(&exchange->uri);
 	route_match_done(&exchange->match);

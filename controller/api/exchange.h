@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* One request on its way through the face, from its first line to its last byte; shared by the
- * files of api/ that move it on (http, guard, auth, exchange, wait, stream, answer). Handlers see
- * struct api_request only. */
+ * files of api/ that move it on (http, guard, auth, exchange, wait, stream, answer, pacing). Handlers
+ * see struct api_request only. */
 #ifndef CONTROLLER_API_EXCHANGE_H
 #define CONTROLLER_API_EXCHANGE_H
 
@@ -10,6 +10,7 @@
 #include "controller/api/route.h"
 #include "controller/api/routes.h"
 #include "controller/api/uri.h"
+#include "controller/plan/shares.h"
 #include "lib/vec.h"
 
 struct listener {
@@ -32,8 +33,9 @@ struct http {
 	struct listeners listeners;
 	struct exchange *topics[TOPIC_BUCKETS]; /* sleeping ones, by hash of topic */
 	struct alarm_told alarms[ALARMS];
-	size_t raw_bodies; /* uploads whose pieces are in memory */
-	size_t sending;	   /* files on their way to PCs */
+	size_t raw_bodies;     /* uploads whose pieces are in memory */
+	struct shares shares;  /* of the connections by which files go to PCs; each is a conn's */
+	sd_event_source *look; /* at what they take */
 	bool closing;
 };
 
@@ -50,6 +52,13 @@ struct conn {
 	sd_event_source *timer;
 	enum conn_timer purpose;
 	struct exchange *exchange; /* the one in work, or NULL */
+	/* pacing.c */
+	bool sending; /* its answer is a file, which libmicrohttpd is at */
+	bool shares;  /* `share` is in http->shares */
+	struct share share;
+	uint64_t paced;	       /* bytes a second that the kernel was told last; 0: nothing yet */
+	uint64_t acknowledged; /* bytes, when it was looked at last */
+	uint64_t looked_us;
 };
 
 struct exchange {
@@ -64,7 +73,7 @@ struct exchange {
 	json_t *body;
 	char *bytes;
 	size_t n_bytes, expected;
-	bool begun, answered, counted_raw, counted_sending;
+	bool begun, answered, counted_raw;
 	api_sent *sent; /* told when the file that is the answer has gone out, or broke off */
 	bool to_end;	/* its last byte is part of the answer */
 	/* sleeping: long poll or stream */
@@ -124,5 +133,16 @@ void stream_beat(struct exchange *exchange);
 enum MHD_Result answer_send(struct exchange *exchange, struct api_answer *answer);
 enum MHD_Result answer_problem(struct exchange *exchange, int status, const struct error *err);
 enum MHD_Result answer_queue(struct exchange *exchange, int status, struct MHD_Response *response);
+
+/* pacing.c: a file for a PC goes out by this connection from now on. Returns the bytes a second that it
+ * gets at least, if its peer takes them, while no more send than there are boot slots (or than send
+ * now, where that is more). */
+uint64_t pacing_begin(struct conn *conn);
+/* libmicrohttpd is done with the answer, file or not; what the kernel still has keeps its share. */
+void pacing_end(struct conn *conn);
+/* The connection ends; its descriptor is not asked for again. */
+void pacing_forget(struct conn *conn);
+/* All connections have ended. */
+void pacing_done(struct http *http);
 
 #endif

@@ -97,6 +97,7 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **s
 			log_error("http: no timer for a connection");
 		conn_arm(conn, CONN_DEADLINE, HEAD_S);
 	} else if (conn) {
+		pacing_forget(conn);
 		sd_event_source_disable_unref(conn->timer);
 		free(conn);
 		*socket_context = NULL;
@@ -324,5 +325,6 @@ void http_free(struct http *http)
 		listener_free(*listener);
 	}
 	vec_done(&http->listeners);
+	pacing_done(http);
 	free(http);
 }

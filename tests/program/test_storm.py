@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A boot storm: 200 PCs ask for their boot scripts at once. Some die with a slot, some in the queue, some break off
 and go on; at no moment more than boot_slots load, and everybody who lives becomes a host."""
+import contextlib
 import http.client
 import os
 import re
 import socket
 import struct
+import subprocess
 import threading
 import time
 
@@ -247,3 +249,98 @@ def test_files_take_no_more_of_the_wire_than_images_may(make_controller):
     seconds = time.monotonic() - begin
     assert all(loader.body == image for loader in loaders)
     assert seconds > 2, "24 MB in less time than 64 Mbit/s take for 16"
+
+
+def ask_file(controller, n: int, name: str = "host.squashfs") -> socket.socket:
+    """PC n has asked for a file, and the answer has begun; the rest waits to be read."""
+    sock = socket.create_connection(("127.0.0.1", controller.boot_port), 20, (f"127.0.1.{n}", 0))
+    sock.sendall(f"GET /boot/files/{name} HTTP/1.1\r\nHost: lab\r\n\r\n".encode())
+    assert sock.recv(16).startswith(b"HTTP/1.1 200")
+    return sock
+
+
+class Reader(threading.Thread):
+    """Takes all that comes, until the socket is shut."""
+
+    def __init__(self, sock: socket.socket):
+        super().__init__(daemon=True)
+        self.sock = sock
+        self.start()
+
+    def run(self):
+        with contextlib.suppress(OSError):
+            while self.sock.recv(1 << 18):
+                pass
+
+
+def paces(controller) -> dict[str, int]:
+    """PC -> bytes a second that the controller's kernel sends it at most, of those for which there is a limit."""
+    lines = subprocess.run(["ss", "-tinHO", "state", "established", "sport", "=", f":{controller.boot_port}"],
+                           stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
+    found = (re.search(r" 127\.0\.1\.(\d+):\d+ .* pacing_rate \S+/(\d+)bps", line) for line in lines)
+    return {m[1]: int(m[2]) // 8 for m in found if m}
+
+
+CAP = 8000000  # bytes/s of cast_rate = 64
+
+
+@pytest.fixture
+def paced(make_controller):
+    controller = make_controller(options="cast_rate = 64\nconnections_per_address = 16")
+    controller.host_image()
+    (controller.state / "boot" / "host.squashfs").write_bytes(bytes(100000000))
+    return controller
+
+
+def test_files_that_begin_one_after_another_share_one_cap(paced):
+    """Not 1 + 1/2 + ... + 1/8 of it; who comes makes the others slower, who goes makes them faster."""
+    socks = []
+    for n in range(1, 9):
+        socks.append(ask_file(paced, n))
+        Reader(socks[-1])
+        until(lambda: len(paces(paced)) == len(socks), 10, "its pace")
+        seen = paces(paced)
+        assert sum(seen.values()) <= CAP, seen
+    until(lambda: min(paces(paced).values()) > CAP / 12, 10, "equal parts")
+    for sock in socks[1:]:
+        sock.shutdown(socket.SHUT_RDWR)
+    until(lambda: paces(paced) == {"1": CAP}, 10, "all of it for the one that is left")
+    socks[0].shutdown(socket.SHUT_RDWR)
+
+
+def test_who_takes_nothing_does_not_make_others_slow(paced):
+    """Ten that ask for a file and do not read it, and three that had theirs and keep the connection."""
+    (paced.state / "boot" / "vmlinuz").write_bytes(bytes(5000))
+    socks = [ask_file(paced, n) for n in range(1, 11)]
+    for n in range(11, 14):
+        socks.append(ask_file(paced, n, "vmlinuz"))
+        Reader(socks[-1])
+    socks.append(ask_file(paced, 14))
+    Reader(socks[-1])
+    until(lambda: CAP * 3 / 4 < paces(paced)["14"] <= CAP, 20, "most of the cap for the one that loads")
+    seen = paces(paced)
+    assert sum(seen[str(n)] for n in (*range(1, 11), 14)) <= CAP, seen
+    for sock in socks:
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+def test_chunks_share_the_cap_too(paced):
+    """Answers that fit into the socket's buffer are over for the server before they are sent."""
+    (paced.state / "boot" / "vmlinuz").write_bytes(bytes(250000))
+    came, end = [], time.monotonic() + 4
+
+    def ask_again_and_again(n: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", paced.boot_port, timeout=30, source_address=(f"127.0.1.{n}", 0))
+        while time.monotonic() < end:
+            connection.request("GET", "/boot/files/vmlinuz")
+            came.append((len(connection.getresponse().read()), time.monotonic()))
+        connection.close()
+
+    threads = [threading.Thread(target=ask_again_and_again, args=(n,)) for n in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # Ten segments of each connection go unpaced, on the loopback ten times 64 KB: not in the first second.
+    taken = sum(size for size, at in came if end - 3 < at <= end)
+    assert taken < CAP * 3 * 1.5, f"{taken} bytes in 3 s"
