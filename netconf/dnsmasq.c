@@ -10,12 +10,18 @@
  *
  * The firmware gets iPXE by TFTP (undionly.kpxe for BIOS, snponly.efi for UEFI 7 and 9), iPXE itself
  * (it sends option 175) gets the script's absolute URL. Without a boot lease these lines are not
- * there: the PC gets its address and falls through to its disk.
+ * there: the PC gets its address and falls through to its disk. The root of TFTP is a folder of our own
+ * with these two files (netconf/loaders.h).
  *
  * Nothing of the machine's own is read: no /etc/hosts, no resolv.conf, no configuration folder, no
  * scripts, no DHCPv6. Pure; must not decide anything by time.
  */
 #include "netconf/dnsmasq.h"
+
+#define LOADER_BIOS "undionly.kpxe"
+#define LOADER_UEFI "snponly.efi"
+
+const char *const dnsmasq_loaders[] = {LOADER_BIOS, LOADER_UEFI, NULL};
 
 static char *state_file(const struct net_site *site, const char *name)
 {
@@ -40,6 +46,11 @@ char *dnsmasq_lease_path(const struct net_site *site)
 char *dnsmasq_pid_path(const struct net_site *site)
 {
 	return state_file(site, "pid");
+}
+
+char *dnsmasq_tftp_path(const struct net_site *site)
+{
+	return state_file(site, "tftp");
 }
 
 static void add_file(struct buf *b, const char *key, char *path)
@@ -111,23 +122,24 @@ static void add_boot(struct buf *b, const struct net_site *site, const char *url
 	char server[IP4_TEXT];
 
 	ip4_format(site->lan_address.address, server);
-	buf_addf(b, "enable-tftp=%s\ntftp-root=%s\ntftp-no-fail\n", site->lan_interface,
-		site->tftp_root);
-	buf_adds(b, "dhcp-match=set:ipxe,175\n"
+	buf_addf(b, "enable-tftp=%s\n", site->lan_interface);
+	add_file(b, "tftp-root", dnsmasq_tftp_path(site));
+	buf_adds(b, "tftp-no-fail\n"
+		    "dhcp-match=set:ipxe,175\n"
 		    "dhcp-match=set:bios,option:client-arch,0\n"
 		    "dhcp-match=set:uefi,option:client-arch,7\n"
 		    "dhcp-match=set:uefi,option:client-arch,9\n");
 	buf_addf(b, "dhcp-boot=tag:pc,tag:ipxe,%s,,%s\n", url, server);
 	if (site->mode == NET_MODE_PROXY) {
-		buf_adds(b, "pxe-service=tag:pc,tag:!ipxe,x86PC,Nightclass,undionly.kpxe\n"
-			    "pxe-service=tag:pc,tag:!ipxe,BC_EFI,Nightclass,snponly.efi\n"
-			    "pxe-service=tag:pc,tag:!ipxe,x86-64_EFI,Nightclass,snponly.efi\n");
+		buf_adds(b, "pxe-service=tag:pc,tag:!ipxe,x86PC,Nightclass," LOADER_BIOS "\n"
+			    "pxe-service=tag:pc,tag:!ipxe,BC_EFI,Nightclass," LOADER_UEFI "\n"
+			    "pxe-service=tag:pc,tag:!ipxe,x86-64_EFI,Nightclass," LOADER_UEFI "\n");
 		return;
 	}
 	/* iPXE's own option "no proxy DHCP": it need not wait for another server's boot answer */
 	buf_adds(b, "dhcp-option-force=tag:ipxe,encap:175,176,1b\n");
-	buf_addf(b, "dhcp-boot=tag:pc,tag:!ipxe,tag:bios,undionly.kpxe,,%s\n", server);
-	buf_addf(b, "dhcp-boot=tag:pc,tag:!ipxe,tag:uefi,snponly.efi,,%s\n", server);
+	buf_addf(b, "dhcp-boot=tag:pc,tag:!ipxe,tag:bios," LOADER_BIOS ",,%s\n", server);
+	buf_addf(b, "dhcp-boot=tag:pc,tag:!ipxe,tag:uefi," LOADER_UEFI ",,%s\n", server);
 }
 
 char *dnsmasq_render(const struct net_site *site, const struct net_goal *goal)

@@ -11,11 +11,15 @@
  * renders the same text. */
 char *dnsmasq_render(const struct net_site *site, const struct net_goal *goal);
 
-/* Files of our own dnsmasq inside site->state_dir; callers free. */
+/* The files that the boot answers name, for the firmware to load by TFTP; ends with NULL. */
+extern const char *const dnsmasq_loaders[];
+
+/* Files of our own dnsmasq inside site->state_dir, and the folder that it gives out by TFTP; callers free. */
 char *dnsmasq_conf_path(const struct net_site *site);
 char *dnsmasq_names_path(const struct net_site *site);
 char *dnsmasq_lease_path(const struct net_site *site);
 char *dnsmasq_pid_path(const struct net_site *site);
+char *dnsmasq_tftp_path(const struct net_site *site);
 /* The names as an addn-hosts file. Caller frees. */
 char *dnsmasq_render_names(const struct net_goal *goal);
 

@@ -23,6 +23,7 @@
 #include "lib/spawn.h"
 #include "netconf/dnsmasq.h"
 #include "netconf/dnsmasq_child.h"
+#include "netconf/loaders.h"
 
 enum {
 	TEST_MS = 10000,
@@ -45,6 +46,7 @@ struct dnsmasq {
 	struct loop_timer *again;
 	int64_t started_ms, backoff_ms;
 	uint64_t starts;
+	bool boots; /* the text has boot answers, and the loaders were copied for them */
 };
 
 static int write_files(const struct dnsmasq *d, struct error **err)
@@ -227,6 +229,17 @@ static void end_orphan(const struct net_site *site)
 	log_notice("dnsmasq: ended process %d, left behind by an earlier netd", pid);
 }
 
+/* By day nobody needs them, so it is no reason not to give addresses; and the administrator hears of it
+ * before the night. */
+static void try_loaders(const struct net_site *site)
+{
+	auto_error struct error *err = NULL;
+	int r = loaders_copy(site, &err);
+
+	if (r < 0)
+		log_error("netd: %s", error_text(err, r));
+}
+
 struct dnsmasq *dnsmasq_new(struct loop *loop, const struct net_site *site)
 {
 	struct dnsmasq *d = xnew(struct dnsmasq);
@@ -237,6 +250,8 @@ struct dnsmasq *dnsmasq_new(struct loop *loop, const struct net_site *site)
 	d->backoff_ms = BACKOFF_MIN_MS;
 	d->again = loop_timer_new(loop, start_again, d);
 	end_orphan(site);
+	if (site->mode != NET_MODE_NONE)
+		try_loaders(site);
 	return d;
 }
 
@@ -264,7 +279,10 @@ int dnsmasq_set(struct dnsmasq *d, const struct net_goal *goal, struct error **e
 
 	if (!text || (d->pid && same(text, d->text) && same(names, d->names)))
 		return 0;
-	if (!same(text, d->text))
+	/* anew for each night: the package may have been upgraded since */
+	if (goal->boot_url && !d->boots)
+		r = loaders_copy(d->site, err);
+	if (r == 0 && !same(text, d->text))
 		r = check_text(d, text, err);
 	if (r < 0)
 		return r;
@@ -280,6 +298,7 @@ int dnsmasq_set(struct dnsmasq *d, const struct net_goal *goal, struct error **e
 			loop_timer_at(d->again, clock_mono_ms() + d->backoff_ms);
 		return r;
 	}
+	d->boots = goal->boot_url != NULL;
 	if (r < 0) /* the first one: keep trying, the interface may come yet */
 		loop_timer_at(d->again, clock_mono_ms() + d->backoff_ms);
 	free(old_text);

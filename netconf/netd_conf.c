@@ -32,7 +32,7 @@ static const struct conf_key keys[] = {
 	KEY("state_dir", conf_set_path, site.state_dir, false, "/var/lib/nightclass-netd",
 		"leases and dnsmasq's files"),
 	KEY("tftp_root", conf_set_path, site.tftp_root, false, "/usr/lib/ipxe",
-		"holds undionly.kpxe and snponly.efi"),
+		"has undionly.kpxe and snponly.efi, which PCs get copies of"),
 	KEY("allowed_user", conf_set_string, allowed_user, false, "nightclass",
 		"user (name or number) whose requests are taken, besides root"),
 	KEY("dhcp_range", conf_set_string, dhcp_range, false, NULL,

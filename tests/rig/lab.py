@@ -119,16 +119,11 @@ class Lab:
             school.env, cwd=self.dir)
 
     def _link_boot_files(self) -> None:
-        """What a package would put in place: the host image and the loaders for TFTP."""
+        """What a package would put in place: the host image. The loaders for TFTP are those of the machine's own."""
         self.boot = self.dir / "boot"
         self.boot.mkdir()
         for file in sorted((IMAGES / "host").glob("[!.]*")):
             shutil.copy(file, self.boot)
-        self.tftp = self.dir / "tftp"
-        self.tftp.mkdir()
-        for loader in ("undionly.kpxe", "snponly.efi"):
-            if pathlib.Path("/usr/lib/ipxe", loader).exists():
-                shutil.copy(f"/usr/lib/ipxe/{loader}", self.tftp)
 
     def _configure(self, dhcp: str, probe: str, settings: dict) -> None:
         # An emulated PC unpacks some 15 MB/s; of a faster cast it throws most away.
@@ -141,7 +136,7 @@ class Lab:
             + "".join(f"{key} = {value}\n" for key, value in controller.items()), encoding="utf-8")
         (self.dir / "netd.conf").write_text(
             f"[netd]\nlan_interface = lan\nuplink_interface = uplink\nlan_address = 10.71.{self.number}.1/24\n"
-            f"mode = {dhcp}\nsocket = {self.dir}/netd.sock\nstate_dir = {self.dir}/netd\ntftp_root = {self.tftp}\n"
+            f"mode = {dhcp}\nsocket = {self.dir}/netd.sock\nstate_dir = {self.dir}/netd\n"
             f"allowed_user = {DAEMON_UID}\n", encoding="utf-8")
 
     def start(self) -> None:

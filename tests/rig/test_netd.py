@@ -32,12 +32,13 @@ PC1, PC2, STRANGER = "52:54:00:00:01:11", "52:54:00:00:01:12", "52:54:00:00:09:9
 class Site:
     """A lab server with netd, one lab of a switch; one guest (a VM) and any number of PCs on the lab's segment."""
 
-    def __init__(self, rig, number: int, mode: str = "dhcp", more: str = ""):
+    def __init__(self, rig, number: int, mode: str = "dhcp", more: str = "", tftp_root: str = ""):
         self.rig, self.number, self.name = rig, number, f"nd{number}"
         self.dir = rig.dir / self.name
         self.dir.mkdir(mode=0o755)
         (self.dir / "tftp").mkdir()
-        (self.dir / "tftp" / "undionly.kpxe").write_bytes(b"loader\n" * 400)
+        for name in ("undionly.kpxe", "snponly.efi", "ipxe.iso"):
+            (self.dir / "tftp" / name).write_bytes(f"{name}\n".encode() * 400)
         self.ns = rig.namespace(self.name)
         self.ns.bridge("lan", f"10.71.{number}.1/24")
         self.ns.cable("uplink", rig.world, f"w{number}", bridge="switch")
@@ -45,7 +46,8 @@ class Site:
         self.ns.ip("route", "add", "default", "via", "10.70.0.254")
         (self.dir / "netd.conf").write_text(
             f"[netd]\nlan_interface = lan\nuplink_interface = uplink\nlan_address = 10.71.{number}.1/24\nmode = {mode}\n"
-            f"socket = {self.dir}/netd.sock\nstate_dir = {self.dir}/state\ntftp_root = {self.dir}/tftp\n"
+            f"socket = {self.dir}/netd.sock\nstate_dir = {self.dir}/state\n"
+            f"tftp_root = {tftp_root or self.dir / 'tftp'}\n"
             f"allowed_user = 64123\n{more}", encoding="ascii")
         self.daemon = Daemon(self.name, self.ns.argv(str(BUILD / "nightclass-netd"), "-c", str(self.dir / "netd.conf")),
                              self.dir / "netd.log", rig.env)
@@ -528,21 +530,71 @@ def test_busybox_client_gets_its_address(rig):
     assert (lab.dir / "bound").read_text() == "10.71.1.11 255.255.255.0 10.71.1.1\n"
 
 
+class Tftp:
+    """What PC 1 gets from site 1 by TFTP."""
+
+    def __init__(self, lab):
+        self.got, self.pc = lab.dir / "got", lab.station("pc1", PC1, "10.71.1.11/24")
+
+    def __call__(self, name: str, seconds: int = 5) -> bytes | None:
+        self.got.unlink(missing_ok=True)
+        done = self.pc.run("timeout", str(seconds), "busybox", "tftp", "-g", "-r", name, "-l", str(self.got), "10.71.1.1",
+                           check=False)
+        return self.got.read_bytes() if done.returncode == 0 else None
+
+
 def test_loader_by_tftp_only_with_boot_lease(rig):
     lab = rig.site()
     lab.ok(op="dhcp", hosts=HOSTS)
-    pc = lab.station("pc1", PC1, "10.71.1.11/24")
-
-    def fetch(name: str, seconds: int = 5) -> bool:
-        (lab.dir / "got").unlink(missing_ok=True)
-        return pc.run("timeout", str(seconds), "busybox", "tftp", "-g", "-r", name, "-l", str(lab.dir / "got"), "10.71.1.1",
-                      check=False).returncode == 0
-
-    assert not fetch("undionly.kpxe")
+    fetch = Tftp(lab)
+    assert fetch("undionly.kpxe") is None
     lab.ok(op="boot", lease_s=60, url=URL)
-    assert fetch("undionly.kpxe", 30)
-    assert (lab.dir / "got").read_bytes() == b"loader\n" * 400
-    assert not fetch("../netd.conf") and not fetch("/etc/passwd")
+    assert fetch("undionly.kpxe", 30) == b"undionly.kpxe\n" * 400 and fetch("snponly.efi", 30) == b"snponly.efi\n" * 400
+    assert fetch("../netd.conf") is None and fetch("/etc/passwd") is None
+    assert fetch("ipxe.iso") is None, "it lies beside the loaders, and no PC is told of it"
+
+
+def test_tftp_gives_the_loaders_of_the_installed_package_and_nothing_beside_them(rig):
+    installed = pathlib.Path("/usr/lib/ipxe")
+    lab = rig.site(tftp_root=str(installed))
+    lab.ok(op="dhcp", hosts=HOSTS)
+    lab.ok(op="boot", lease_s=60, url=URL)
+    fetch = Tftp(lab)
+    for name in ("undionly.kpxe", "snponly.efi"):
+        assert fetch(name, 30) == (installed / name).read_bytes()
+    others = [str(path.relative_to(installed)) for path in sorted(installed.glob("**/*.*")) if path.is_file()]
+    for name in [name for name in others if name not in ("undionly.kpxe", "snponly.efi")][:3] + ["qemu/pxe-virtio.rom"]:
+        assert fetch(name) is None, name
+    assert sorted(path.name for path in (lab.dir / "state" / "dnsmasq.tftp").iterdir()) == ["snponly.efi", "undionly.kpxe"]
+
+
+def test_loaders_are_copied_anew_when_boot_answers_begin(rig):
+    """An upgrade of ipxe needs no restart; what is no loader any more is gone."""
+    lab = rig.site()
+    lab.ok(op="dhcp", hosts=HOSTS)
+    lab.ok(op="boot", lease_s=60, url=URL)
+    lab.ok(op="boot", lease_s=0)
+    (lab.dir / "tftp" / "undionly.kpxe").write_bytes(b"upgraded")
+    (lab.dir / "state" / "dnsmasq.tftp" / "former.kpxe").write_bytes(b"of an earlier version")
+    lab.ok(op="boot", lease_s=60, url=URL)
+    fetch = Tftp(lab)
+    assert fetch("undionly.kpxe", 30) == b"upgraded" and fetch("former.kpxe") is None
+
+
+def test_a_loader_that_is_missing_is_named(rig):
+    """No boot answers, which would leave a PC at a file that is not there; addresses go on."""
+    lab = rig.site()
+    lab.ok(op="dhcp", hosts=HOSTS)
+    (lab.dir / "tftp" / "snponly.efi").unlink()
+    answer = lab.ask({"op": "boot", "lease_s": 60, "url": URL})
+    assert (answer["ok"], answer["code"]) == (False, "ENOENT"), answer
+    for word in (str(lab.dir / "tftp" / "snponly.efi"), "Debian package ipxe", "tftp_root"):
+        assert word in answer["text"], answer
+    pc = DhcpClient(lab.station("pc2", PC2), PC2)
+    assert pc.acquire().address == "10.71.1.12" and pc.discover(arch=7).file == ""
+    lab.daemon.stop()
+    lab.start()
+    assert "Debian package ipxe" in lab.daemon.tail(40), "told before the night, too"
 
 
 def test_boot_renewal_does_not_restart_dnsmasq_and_leases_outlive_a_restart(rig):

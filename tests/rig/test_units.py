@@ -27,6 +27,7 @@ nightclass -o json image list 2>&1 | say images
 nightclass pc add pc1 --mac 52:54:00:00:00:01 --address 10.71.0.11 2>&1 | say pc
 timeout 60 nightclass night start --for 2h --no-wait 2>&1 | say night
 timeout 60 nightclass -o json night list 2>&1 | say nights
+(cd /var/lib/nightclass-netd && ls dnsmasq.tftp && grep -h ^tftp-root dnsmasq.conf) 2>&1 | say tftp
 ps -C nightclassd,nightclass-netd -o comm=,user= | say processes
 journalctl --no-pager -o cat -u 'nightclass-reader@*' | say reader
 timeout 60 systemctl stop nightclassd nightclass-netd 2>&1 | say stop
@@ -88,6 +89,7 @@ def test_the_units_start_and_work(container):
     assert [one["name"] for one in json.loads(told["images"])["items"]] == ["x"], told["import"] + journal
     assert "Deactivated successfully" in told["reader"] and "Failed" not in told["reader"], "the jail was not used"
     assert [one["id"] for one in json.loads(told["nights"])["items"]] == [1], told["night"] + journal
+    assert told["tftp"].split() == ["snponly.efi", "undionly.kpxe", "tftp-root=/var/lib/nightclass-netd/dnsmasq.tftp"], journal
     users = {line.split()[0]: line.split()[1:] for line in told["processes"].splitlines()}
     assert users["nightclassd"][0].startswith("nightcl") and users["nightclass-netd"][0] == "root"
     assert not told["failed"].strip(), told["failed"] + journal
