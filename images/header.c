@@ -21,6 +21,7 @@
 #include "images/manifest.h"
 #include "images/unpack.h"
 #include "images/vmdk_descriptor.h"
+#include "lib/str.h"
 
 static const char *const format_names[] = {"unknown", "raw", "qcow2", "vmdk", "ova"};
 
@@ -92,11 +93,34 @@ static int descriptor_refuse(int fd, struct error **err)
 		"this is the descriptor of a VMDK without its disk; import the VMDK file itself");
 }
 
+/* XML is never the bytes of a disk. People bring it as the description of an exported VM, whose
+ * disks lie beside it. */
+static bool is_xml(int fd)
+{
+	static const char *const begins[] = {"<?xml", "<Envelope", "<ovf:Envelope"};
+	char seen[256] = "", *at = seen;
+
+	if (pread(fd, seen, sizeof(seen) - 1, 0) < 0)
+		return false;
+	if (str_starts(at, "\xef\xbb\xbf"))
+		at += 3;
+	at += strspn(at, " \t\r\n");
+	for (size_t i = 0; i < ARRAY_LEN(begins); i++)
+		if (str_starts(at, begins[i]))
+			return true;
+	return false;
+}
+
 static int raw_check(
 	int fd, uint64_t file_size, bool named, struct image_header *header, struct error **err)
 {
 	bool unpacks = packing_of(fd) != PACKING_NONE;
 
+	if (is_xml(fd))
+		return error_field(err, -EINVAL, "format",
+			"this is XML, as the .ovf of an exported VM is, and no disk; have the .ovf "
+			"sent together with "
+			"the disks that lie beside it: nightclass image import NAME FOLDER/VM.ovf");
 	if (!named && has_magic(fd, file_size,
 			      &(struct magic){0, DESCRIPTOR_MAGIC, sizeof(DESCRIPTOR_MAGIC) - 1, "",
 				      false}))

@@ -2,9 +2,11 @@
 /* image: import is upload (or naming a URL), then a request, then waiting for the controller's
  * check of the header and its cut into chunks (a jailed process there; nothing of a foreign image
  * is interpreted here). A folder made by a recipe (disk.raw or disk.qcow2, vmlinuz, initrd.img,
- * cmdline) is imported as one image; `image build` (recipe.c) ends here as well.
+ * cmdline) is imported as one image; `image build` (recipe.c) ends here as well. So is an exported
+ * VM, an .ovf with its disks beside it (export.c).
  */
 #include <sys/stat.h>
+#include "controller/cli/export.h"
 #include "controller/cli/progress.h"
 #include "controller/cli/recipe.h"
 #include "controller/cli/show.h"
@@ -88,6 +90,8 @@ struct source {
 	char *disk, *kernel, *initrd, *cmdline;
 	const char *format; /* NULL: by its first bytes, which the controller judges */
 	bool url;	    /* disk is one */
+	bool exported;	    /* disk is an .ovf, and this is it with its files: */
+	struct export export;
 };
 
 static void source_done(struct source *source)
@@ -96,6 +100,7 @@ static void source_done(struct source *source)
 	free(source->kernel);
 	free(source->initrd);
 	free(source->cmdline);
+	export_done(&source->export);
 }
 
 static char *in_folder(const char *folder, const char *name)
@@ -115,14 +120,40 @@ static int read_cmdline(const char *path, char **ret_text, struct error **err)
 	return e;
 }
 
-static int source_from_folder(const char *folder, struct source *s, struct error **err)
+static int source_from_ovf(
+	const struct cli *cli, const char *path, struct source *s, struct error **err)
 {
+	const char *format = cli_value(cli, "format");
+	if (cli_value(cli, "on-server"))
+		return error_field(err, -EINVAL, "--on-server",
+			"an .ovf is sent together with its disks; leave the option out, or name an "
+			"OVA");
+	if (format && strcmp(format, "ova") != 0)
+		return error_field(err, -EINVAL, "--format",
+			"an .ovf and its disks are sent as ova, not as %s", format);
+	s->disk = xstrdup(path);
+	s->format = "ova";
+	s->exported = true;
+	return export_open(path, &s->export, err);
+}
+
+static int source_from_folder(
+	const struct cli *cli, const char *folder, struct source *s, struct error **err)
+{
+	auto_free char *ovf = NULL;
 	s->disk = in_folder(folder, "disk.raw");
 	s->format = s->disk ? "raw" : "qcow2";
 	if (!s->disk)
 		s->disk = in_folder(folder, "disk.qcow2");
-	if (!s->disk)
-		return error_make(err, -ENOENT, "%s holds neither disk.raw nor disk.qcow2", folder);
+	if (!s->disk) {
+		int e = export_find(folder, &ovf, err);
+		if (e < 0)
+			return e;
+		return ovf ? source_from_ovf(cli, ovf, s, err)
+			   : error_make(err, -ENOENT,
+				     "%s holds neither disk.raw nor disk.qcow2 nor an .ovf",
+				     folder);
+	}
 	s->kernel = in_folder(folder, "vmlinuz");
 	s->initrd = in_folder(folder, "initrd.img");
 	auto_free char *cmdline = in_folder(folder, "cmdline");
@@ -147,7 +178,9 @@ static int disk_find(const struct cli *cli, const char *path, struct source *s, 
 		return error_make(err, e, "cannot read %s: %s", path, strerror(-e));
 	}
 	if (!s->url && S_ISDIR(st.st_mode))
-		return source_from_folder(path, s, err);
+		return source_from_folder(cli, path, s, err);
+	if (!s->url && export_named(path))
+		return source_from_ovf(cli, path, s, err);
 	s->disk = xstrdup(path);
 	return 0;
 }
@@ -203,6 +236,19 @@ static int name_part(
 	return e;
 }
 
+static int name_disk(struct cli *cli, const struct source *s, json_t *body, struct error **err)
+{
+	char digest[SHA256_TEXT];
+	if (s->url)
+		return 0;
+	if (!s->exported)
+		return name_part(cli, s->disk, "upload", body, err);
+	int e = upload_parts(cli, s->disk, &s->export.parts, digest, err);
+	if (e == 0)
+		json_object_set_new(body, "upload", json_string(digest));
+	return e;
+}
+
 /* Looks at /imports/ID. */
 static int look_import(
 	struct cli *cli, void *arg, struct progress *p, bool *ret_done, struct error **err)
@@ -233,8 +279,8 @@ static int import_source(
 			 *body = json_pack("{s:s, s:s*, s:s*, s:s*}", "name", name, "format",
 				 s->format, "url", s->url ? s->disk : NULL, "sha256", sha256);
 	int e = cli_set_number(cli, "level", IMAGE_LEVEL_MAX, body, "level", err);
-	if (e == 0 && !s->url)
-		e = name_part(cli, s->disk, "upload", body, err);
+	if (e == 0)
+		e = name_disk(cli, s, body, err);
 	if (e == 0)
 		e = name_part(cli, s->kernel, "kernel", body, err);
 	if (e == 0)

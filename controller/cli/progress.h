@@ -6,6 +6,7 @@
 #define CONTROLLER_CLI_PROGRESS_H
 
 #include "controller/cli/client.h"
+#include "lib/vec.h"
 
 struct progress {
 	const struct cli *cli;
@@ -34,8 +35,20 @@ typedef int wait_look_fn(
  */
 int wait_until(struct cli *cli, wait_look_fn *look, void *arg, struct error **err);
 
+/* A stretch of what is uploaded: the first `size` bytes of a file that stays open, or those in
+ * memory; of neither (fd -1, bytes NULL): zeros. */
+struct upload_part {
+	int fd;
+	const void *bytes;
+	uint64_t size;
+};
+VEC_OF(upload_parts, struct upload_part);
+
 /* Brings a file to the controller in pieces, from where an earlier try stopped. ret_digest: 65
  * bytes. */
 int upload_file(struct cli *cli, const char *path, char *ret_digest, struct error **err);
+/* The same for one that exists only as its parts; name: of it, for people. */
+int upload_parts(struct cli *cli, const char *name, const struct upload_parts *parts,
+	char *ret_digest, struct error **err);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A file to the controller, in pieces that resume.
+/* A file to the controller, in pieces that resume; or what is put together from several, of which
+ * the pieces are read as if it were one.
  *
  * The file's SHA-256 is its name there: what another call brought before is not sent again, a
  * broken upload goes on at its last whole piece, and a file that changes while it is read cannot
@@ -20,18 +21,25 @@ struct upload {
 	struct cli *cli;
 	struct progress progress;
 	const char *name; /* for people: the base name */
-	int fd;
+	const struct upload_parts *parts;
 	bool no_holes;
 	uint64_t size, have;
 	char digest[SHA256_TEXT];
 	char *piece;
 };
 
-static ssize_t read_piece(int fd, void *to, uint64_t offset, size_t want)
+/* Bytes of one part; fewer than wanted when its file became shorter. */
+static ssize_t read_part(const struct upload_part *part, char *to, uint64_t offset, size_t want)
 {
 	size_t got = 0;
+	if (part->fd < 0 && part->bytes)
+		memcpy(to, (const char *)part->bytes + offset, want);
+	else if (part->fd < 0)
+		memset(to, 0, want);
+	if (part->fd < 0)
+		return (ssize_t)want;
 	while (got < want) {
-		ssize_t n = pread(fd, (char *)to + got, want - got, (off_t)(offset + got));
+		ssize_t n = pread(part->fd, to + got, want - got, (off_t)(offset + got));
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -43,12 +51,34 @@ static ssize_t read_piece(int fd, void *to, uint64_t offset, size_t want)
 	return (ssize_t)got;
 }
 
+/* Bytes of the whole, into u->piece; fewer than wanted at its end, or when a file became shorter.
+ */
+static ssize_t read_piece(const struct upload *u, uint64_t offset, size_t want)
+{
+	uint64_t begin = 0; /* of the part in the whole */
+	size_t got = 0;
+	vec_each (struct upload_part, part, u->parts) {
+		uint64_t at = offset + got - begin;
+		begin += part->size;
+		if (at >= part->size || got == want)
+			continue;
+		size_t most = part->size - at < want - got ? (size_t)(part->size - at) : want - got;
+		ssize_t n = read_part(part, u->piece + got, at, most);
+		if (n < 0)
+			return n;
+		got += (size_t)n;
+		if ((size_t)n < most)
+			break;
+	}
+	return (ssize_t)got;
+}
+
 static int hash_all(struct upload *u, struct error **err)
 {
 	struct sha256_stream *stream = sha256_begin();
 	uint64_t at = 0;
 	ssize_t n = 0;
-	while (at < u->size && (n = read_piece(u->fd, u->piece, at, PIECE)) > 0) {
+	while (at < u->size && (n = read_piece(u, at, PIECE)) > 0) {
 		sha256_add(stream, u->piece, (size_t)n);
 		at += (uint64_t)n;
 		if (u->size > 16 * (uint64_t)PIECE)
@@ -86,7 +116,7 @@ static uint64_t zeros(const struct upload *u)
 	uint64_t at = u->have;
 	while (at < u->size) {
 		uint64_t left = u->size - at;
-		ssize_t n = read_piece(u->fd, u->piece, at, left < PIECE ? (size_t)left : PIECE);
+		ssize_t n = read_piece(u, at, left < PIECE ? (size_t)left : PIECE);
 		if (n <= 0 || u->piece[0] || memcmp(u->piece, u->piece + 1, (size_t)n - 1) != 0)
 			break;
 		at += (uint64_t)n;
@@ -133,7 +163,7 @@ static int send_piece(struct upload *u, struct error **err)
 		return ask(u, &complete, err);
 	}
 	uint64_t left = u->size - u->have;
-	ssize_t n = read_piece(u->fd, u->piece, u->have, left < PIECE ? (size_t)left : PIECE);
+	ssize_t n = read_piece(u, u->have, left < PIECE ? (size_t)left : PIECE);
 	if (n < 0 || (n == 0 && left))
 		return error_make(err, n < 0 ? (int)n : -EIO, "it cannot be read to its end");
 	return put(u, u->piece, (uint64_t)n, err);
@@ -155,6 +185,27 @@ static int send_all(struct upload *u, struct error **err)
 	return e;
 }
 
+int upload_parts(struct cli *cli, const char *name, const struct upload_parts *parts,
+	char *ret_digest, struct error **err)
+{
+	const char *slash = strrchr(name, '/');
+	struct upload u = {.cli = cli, .parts = parts, .name = slash ? slash + 1 : name};
+	vec_each (struct upload_part, part, parts)
+		u.size += part->size;
+	u.piece = xcalloc(1, PIECE);
+	client_be_patient(cli->client);
+	progress_begin(&u.progress, cli);
+	int e = hash_all(&u, err);
+	if (e == 0)
+		e = send_all(&u, err);
+	progress_end(&u.progress);
+	free(u.piece);
+	if (e < 0)
+		return error_wrap(err, e, "upload of %s", name);
+	memcpy(ret_digest, u.digest, SHA256_TEXT);
+	return 0;
+}
+
 int upload_file(struct cli *cli, const char *path, char *ret_digest, struct error **err)
 {
 	struct stat st;
@@ -165,21 +216,7 @@ int upload_file(struct cli *cli, const char *path, char *ret_digest, struct erro
 	}
 	if (!S_ISREG(st.st_mode))
 		return error_make(err, -EINVAL, "%s is not a regular file", path);
-	const char *slash = strrchr(path, '/');
-	struct upload u = {.cli = cli,
-		.fd = fd,
-		.size = (uint64_t)st.st_size,
-		.name = slash ? slash + 1 : path};
-	u.piece = xcalloc(1, PIECE);
-	client_be_patient(cli->client);
-	progress_begin(&u.progress, cli);
-	int e = hash_all(&u, err);
-	if (e == 0)
-		e = send_all(&u, err);
-	progress_end(&u.progress);
-	free(u.piece);
-	if (e < 0)
-		return error_wrap(err, e, "upload of %s", path);
-	memcpy(ret_digest, u.digest, SHA256_TEXT);
-	return 0;
+	struct upload_part whole = {.fd = fd, .size = (uint64_t)st.st_size};
+	const struct upload_parts parts = {.at = &whole, .n = 1};
+	return upload_parts(cli, path, &parts, ret_digest, err);
 }

@@ -3,6 +3,7 @@
 program's; against a fake controller that can be bent into every state. The real daemon
 is in test_cli_daemon.py."""
 import hashlib
+import io
 import json
 import os
 import pathlib
@@ -11,6 +12,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tarfile
 import threading
 
 import pytest
@@ -37,8 +39,8 @@ class Cli:
         self.env = {"PATH": os.environ["PATH"], "HOME": str(home), "NIGHTCLASS_SERVER": url, "TZ": "UTC",
                     "NIGHTCLASS_TOKEN_FILE": str(home / "token"), "LC_ALL": "C.UTF-8"}
 
-    def __call__(self, *words, expect=OK, **env):
-        done = subprocess.run([BUILD / "nightclass", *map(str, words)], env={**self.env, **env}, cwd=self.home,
+    def __call__(self, *words, expect=OK, cwd=None, **env):
+        done = subprocess.run([BUILD / "nightclass", *map(str, words)], env={**self.env, **env}, cwd=cwd or self.home,
                               stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
         done.out, done.err = done.stdout.decode(errors="replace"), done.stderr.decode()
         assert done.returncode == expect, (done.returncode, done.out, done.err)
@@ -391,6 +393,67 @@ def test_image_from_a_recipes_folder(cli, api, tmp_path):
     asked = json.loads([body for verb, path, body in api.requests if verb == "POST"][0])
     assert (asked["format"], asked["cmdline"]) == ("qcow2", "root=/dev/vda")
     assert {"kernel", "initrd", "upload"} < asked.keys()
+
+
+def export(folder, disks, named=None, extra=""):
+    """A VM exported as OVF, as VirtualBox does it: vm.ovf, vm.mf, disks."""
+    folder.mkdir()
+    files = "".join(f'<File ovf:id="file{i}" ovf:href="{name}"/>' for i, name in enumerate(named or disks))
+    text = f'<?xml version="1.0"?>\n<Envelope xmlns:ovf="x"><References>{files}</References>{extra}</Envelope>\n'
+    for name, content in {"vm.ovf": text.encode(), **disks}.items():
+        (folder / name).write_bytes(content)
+    sums = [f"SHA256({name})= {hashlib.sha256((folder / name).read_bytes()).hexdigest()}\n" for name in ("vm.ovf", *disks)]
+    (folder / "vm.mf").write_text("".join(sums))
+    return folder / "vm.ovf"
+
+
+def sent_ova(api):
+    """What was uploaded for the newest import, as a tar."""
+    asked = [json.loads(body) for verb, _, body in api.requests if verb == "POST"][-1]
+    assert asked["format"] == "ova"
+    return tarfile.open(fileobj=io.BytesIO(api.uploads[asked["upload"]][0]), mode="r:")
+
+
+def test_an_exported_vm_is_sent_as_an_ova(cli, api, tmp_path):
+    disks = {"vm-disk2.vmdk": os.urandom((5 << 20) + 7), "vm-disk1.vmdk": b"\1" * 512, "vm file.nvram": b""}
+    ovf = export(tmp_path / "out", disks, extra='<Disk fileRef="file9"/>')
+    for other in ("other.vmdk", "file9", ".hidden", "vm"):
+        (tmp_path / "out" / other).write_bytes(b"not named by the .ovf as a file")
+    cli("image", "import", "vm", "out/vm.ovf")
+    with sent_ova(api) as tar:
+        assert tar.getnames() == ["vm.ovf", "vm.mf", *disks], "the description first, the rest as it is named"
+        for member in tar.getmembers():
+            assert tar.extractfile(member).read() == (tmp_path / "out" / member.name).read_bytes()
+            assert (member.isreg(), member.uid, member.gid, member.mtime) == (True, 0, 0, 0)
+    os.utime(ovf, (1, 1))
+    shutil.copytree(tmp_path / "out", tmp_path / "again")
+    puts = len([path for verb, path, _ in api.requests if verb == "PUT"])
+    cli("image", "import", "vm", "again")
+    cli("image", "import", "vm", "vm.ovf", cwd=tmp_path / "again")
+    assert len([path for verb, path, _ in api.requests if verb == "PUT"]) == puts, "the same files: nothing is sent again"
+
+
+def test_an_exported_vm_that_cannot_be_packed(cli, api, tmp_path):
+    ovf = export(tmp_path / "out", {"vm.vmdk": b"\1" * 512})
+    assert "--on-server" in cli("image", "import", "vm", ovf, "--on-server", expect=USAGE).err
+    assert "--format" in cli("image", "import", "vm", ovf, "--format", "vmdk", expect=USAGE).err
+    (tmp_path / "out" / "vm.vmdk").rename(tmp_path / "elsewhere.vmdk")
+    err = cli("image", "import", "vm", ovf, expect=NOT_FOUND).err
+    assert "vm.ovf names no disk that lies beside it" in err
+    (tmp_path / "out" / "vm.vmdk").symlink_to(tmp_path / "elsewhere.vmdk")
+    assert "vm.vmdk is a link" in cli("image", "import", "vm", ovf, expect=USAGE).err
+    (tmp_path / "out" / "vm.vmdk").unlink()
+    (tmp_path / "out" / "vm.vmdk").mkdir()
+    assert "vm.vmdk is a link, a folder" in cli("image", "import", "vm", ovf, expect=USAGE).err
+    long = "d" * 101 + ".vmdk"
+    assert "more than 100 bytes" in cli("image", "import", "vm", export(tmp_path / "long", {long: b"1"}), expect=USAGE).err
+    away = export(tmp_path / "away", {}, named=["../elsewhere.vmdk", "/etc/passwd", "sub/x.vmdk"])
+    assert "names no disk" in cli("image", "import", "vm", away, expect=NOT_FOUND).err
+    (tmp_path / "away" / "second.OVF").write_text("<Envelope/>")
+    assert "several .ovf" in cli("image", "import", "vm", "away", expect=USAGE).err
+    (tmp_path / "empty").mkdir()
+    assert "nor an .ovf" in cli("image", "import", "vm", "empty", expect=NOT_FOUND).err
+    assert not [path for verb, path, _ in api.requests if verb in ("PUT", "POST")], "nothing was sent"
 
 
 def test_image_from_a_url_is_named_not_sent(cli, api):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """CLI and page against the real nightclassd over TLS, without any PC: what each says is understood by the other."""
+import hashlib
 import json
 import os
 import sqlite3
@@ -103,6 +104,31 @@ def test_image_goes_in_and_out(lab):
     assert "--force" in lab.cli("image", "delete", "tiny", expect=CONFLICT).stderr
     lab.cli("image", "delete", "tiny", "--force")
     assert lab.cli("image", "list").stdout == ""
+
+
+def test_an_exported_vm_goes_in(lab):
+    """The folder, with a disk as VirtualBox writes it: the same image as the disk itself."""
+    out = lab.folder / "out"
+    out.mkdir()
+    (lab.folder / "exported.raw").write_bytes(os.urandom(3 << 20) + bytes(5 << 20))
+    subprocess.run(["qemu-img", "convert", "-q", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized",
+                    lab.folder / "exported.raw", out / "vm-disk001.vmdk"], check=True)
+    (out / "vm.ovf").write_text(
+        '<?xml version="1.0"?>\n<Envelope xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1"><References>'
+        '<File ovf:href="vm-disk001.vmdk" ovf:id="file1"/></References><DiskSection>'
+        f'<Disk ovf:capacity="{8 << 20}" ovf:diskId="vmdisk1" ovf:fileRef="file1"/></DiskSection></Envelope>\n')
+    digests = "".join(f"SHA1 ({name}) = {hashlib.sha1((out / name).read_bytes()).hexdigest()}\n"
+                      for name in ("vm.ovf", "vm-disk001.vmdk"))
+    (out / "vm.mf").write_text(digests)
+    images = [json.loads(lab.cli("image", "import", "vm", path, "-o", "json").stdout) for path in ("out", "out/vm.ovf", "exported.raw")]
+    disks = [lab.boot(f"/manifests/{image['digest']}").json["parts"]["disk"] for image in images]
+    assert disks[0] == disks[1] == disks[2] and disks[0]["size"] == 8 << 20
+    (out / "vm.mf").write_text(digests.replace("SHA1 (vm.ovf) = ", "SHA1 (vm.ovf) = 0")[:-2])
+    assert "manifest" in lab.cli("image", "import", "vm", "out", expect=FAILED).stderr
+    alone = lab.folder / "vm.xml"
+    alone.write_bytes((out / "vm.ovf").read_bytes().ljust(1024))
+    assert "FOLDER/VM.ovf" in lab.cli("image", "import", "vm", alone, expect=FAILED).stderr
+    lab.cli("image", "delete", "vm", "--force")
 
 
 def test_what_cannot_be_done_says_why(lab):
