@@ -22,8 +22,8 @@ int disk_read(int fd, uint64_t at, void *bytes, size_t len, const char *what, st
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return error_make(err, -EIO, "the %s cannot be read: %s", what,
-				n < 0 ? strerror(errno) : "the file ends before it");
+			return error_make(err, n < 0 ? -EIO : -EINVAL, "the %s cannot be read: %s",
+				what, n < 0 ? strerror(errno) : "the file ends before it");
 		to += n;
 		at += (uint64_t)n;
 		len -= (size_t)n;

@@ -7,7 +7,8 @@
 #include <stdbool.h>
 #include "lib/error.h"
 
-/* Exactly `len` bytes at `at`, or -EIO naming `what`. */
+/* Exactly `len` bytes at `at`; -EINVAL when the file ends before, -EIO when the disk cannot read
+ * them, naming `what`. */
 int disk_read(int fd, uint64_t at, void *bytes, size_t len, const char *what, struct error **err);
 
 /* Called with how many bytes of how many are done; -errno stops the work. */

@@ -119,6 +119,7 @@ static void seal_size(int source, struct seal *seal)
 
 int reader_serve(int socket, uid_t uid)
 {
+	const struct reader_reply began = {.magic = READER_MAGIC, .kind = READER_BEGAN};
 	struct seal seal = {.uid = uid};
 	struct reader_request request = {0};
 	struct reader_result result = {0};
@@ -134,9 +135,11 @@ int reader_serve(int socket, uid_t uid)
 		seal_size(files[READER_SOURCE], &seal);
 		r = seal_enter(&seal, NULL, &err);
 	}
-	if (r == 0)
+	if (r == 0) {
+		send_reply(socket, &began);
 		r = reader_work((enum image_format)request.format, files, send_progress, &socket,
 			&result, &err);
+	}
 	send_end(socket, r, &result, err);
 	return 0;
 }
@@ -250,6 +253,10 @@ static int gone(struct reader *reader, struct error **err)
 			"the reader of foreign files was ended by signal %d over this file",
 			WTERMSIG(status));
 	}
+	/* The service's is not our child, so how it ended is not known here. */
+	if (reader->began)
+		return error_make(err, -EINVAL,
+			"the reader of foreign files ended over this file without an answer");
 	return error_make(err, -EIO, "the reader of foreign files ended without an answer");
 }
 
@@ -278,6 +285,7 @@ static int reply_receive(
 	reply->field[sizeof(reply->field) - 1] = '\0';
 	if (n != (ssize_t)sizeof(*reply) || reply->magic != READER_MAGIC)
 		return error_make(err, -EPROTO, "the reader of foreign files answered rubbish");
+	reader->began = true;
 	return 0;
 }
 
@@ -333,8 +341,8 @@ int reader_run(struct reader *reader, enum image_format format, const int files[
 			return failed(&reply, err);
 		if (reply.kind == READER_DONE)
 			return result_check(&reply, files, ret_result, err);
-		if (progress && reply.phase <= READER_CONVERT && reply.total <= IMAGE_SIZE_MAX &&
-			reply.done <= reply.total)
+		if (progress && reply.kind == READER_PROGRESS && reply.phase <= READER_CONVERT &&
+			reply.total <= IMAGE_SIZE_MAX && reply.done <= reply.total)
 			progress((enum reader_phase)reply.phase, reply.done, reply.total, arg);
 	}
 	return r;

@@ -4,6 +4,7 @@
 #ifndef IMAGES_READER_H
 #define IMAGES_READER_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 #include "images/header.h"
 #include "lib/error.h"
@@ -23,6 +24,7 @@ struct reader_result {
 struct reader {
 	int socket; /* -1: none */
 	pid_t pid;  /* 0: not our child */
+	bool began; /* it has said a word, so it is sealed and at the file */
 	/* It may take in all; 0: by the size of the file. */
 	int64_t limit_ms;
 };
@@ -37,8 +39,8 @@ int reader_fork(uid_t uid, struct reader *ret_reader, struct error **err);
 int reader_connect(const char *path, struct reader *ret_reader, struct error **err);
 
 /* One image. Blocks; a reader that is silent for minutes, or takes longer than its processor time
- * could explain, is ended. What it says is checked, not believed. -EINVAL and -E2BIG are the
- * refusals, with the reason. */
+ * could explain, is ended. What it says is checked, not believed. -EINVAL, -E2BIG and -EPROTO
+ * are the refusals, with the reason; a reader that is gone before it began at the file is -EIO. */
 int reader_run(struct reader *reader, enum image_format format, const int files[READER_FILES],
 	reader_progress_fn *progress, void *arg, struct reader_result *ret_result,
 	struct error **err);

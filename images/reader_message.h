@@ -12,7 +12,8 @@ struct reader_request {
 	uint32_t magic, format;
 };
 
-enum reader_kind { READER_PROGRESS, READER_DONE, READER_FAILED };
+/* READER_BEGAN: it is sealed and comes to the file; what becomes of it now is the file's work. */
+enum reader_kind { READER_PROGRESS, READER_DONE, READER_FAILED, READER_BEGAN };
 
 struct reader_reply {
 	uint32_t magic, kind;

@@ -43,6 +43,7 @@ struct importer {
 	bool loading; /* the child is nightclass-download */
 	uint64_t revision, done, total, size, stored;
 	char phase[16], *digest, *reason;
+	bool refused;  /* by what its files are: they fail again, however often they are tried */
 	char *failure; /* how it ended, once it has; NULL: well */
 	bool retrying; /* it has ended, and the store could not be told yet */
 	struct buf line;
@@ -94,6 +95,18 @@ static char *reason_of(const json_t *error)
 	return field && name_ok(field) ? xasprintf("%s: %s", field, text) : xstrdup(text);
 }
 
+/* Is the error about the files that were brought? Not what the disk, the lab server's end or a
+ * writer of the files is to blame for. */
+static bool is_refusal(const json_t *error)
+{
+	static const char *const codes[] = {"EINVAL", "E2BIG", "EPROTO"};
+	const char *code = json_string_value(json_object_get(error, "code"));
+	for (size_t i = 0; code && i < ARRAY_LEN(codes); i++)
+		if (strcmp(code, codes[i]) == 0)
+			return true;
+	return false;
+}
+
 static void read_line(struct importer *importer, const char *line)
 {
 	auto_json json_t *object = json_loads(line, JSON_REJECT_DUPLICATES, NULL);
@@ -102,6 +115,7 @@ static void read_line(struct importer *importer, const char *line)
 	if (error) {
 		free(importer->reason);
 		importer->reason = reason_of(error);
+		importer->refused = !importer->loading && is_refusal(error);
 	} else if (json_is_string(digest) && sha256_hex_ok(json_string_value(digest))) {
 		free(importer->digest);
 		importer->digest = xstrdup(json_string_value(digest));
@@ -204,13 +218,14 @@ static bool is_final(int code)
 	return code == -EEXIST || code == -EINVAL || code == -ENOENT;
 }
 
-/* What was brought for it, when nobody else needs it. After the commit: until then the same import
+/* What was brought for it, when nobody else needs it: used up, or refused. What failed for another
+ * reason may be tried again without being sent again. After the commit: until then the same import
  * may have to be begun anew. */
 static void files_drop(struct importer *importer)
 {
 	if (importer->loaded && !importer->loading)
 		unlink(importer->loaded);
-	if (importer->failure)
+	if (importer->failure && !importer->refused)
 		return;
 	upload_remove(importer->controller, importer->request.upload);
 	upload_remove(importer->controller, importer->request.kernel);

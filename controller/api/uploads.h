@@ -15,7 +15,7 @@ void uploads_free(struct uploads *uploads); /* NULL is fine */
 /* The path of a whole and verified upload, or -ENOENT that names `field`; caller frees. */
 int upload_path(struct controller *controller, const char *sha256, const char *field,
 	char **ret_path, struct error **err);
-/* It was used up (an image was made of it): it goes, unless another import is to use it too. What is
+/* It was used up (an image was made of it) or refused: it goes, unless another import is to use it too. What is
  * no digest (NULL, a path) or absent is fine. */
 void upload_remove(struct controller *controller, const char *sha256);
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import shutil
 import socket
 import sqlite3
 import struct
@@ -196,11 +197,25 @@ def backing() -> bytes:
 
 @pytest.mark.parametrize("make, reason", [(bomb, "100 times"), (flat_vmdk, "monolithicFlat"), (backing, "backing file")])
 def test_the_daemon_outlives_hostile_files(importing, make, reason):
-    digest = upload(importing, make())
-    failed = ended(importing, importing("POST", "/images", {"name": "evil", "upload": digest}))
+    digest, kernel = upload(importing, make()), upload(importing, b"kernel")
+    failed = ended(importing, importing("POST", "/images", {"name": "evil", "upload": digest, "kernel": kernel}))
     assert failed["state"] == "failed" and reason in failed["reason"], failed
     assert importing.process.poll() is None and importing("GET", "/images/evil").status == 404
-    assert files_of(importing) == [f"incoming/{digest}"], "the upload stays for another try, nothing else"
+    assert files_of(importing) == [], "what was refused leaves nothing behind"
+
+
+def test_what_the_server_could_not_do_needs_no_second_upload(importing):
+    """A store that cannot be written is no fault of the file."""
+    disk = random.Random(9).randbytes(MIB)
+    digest = upload(importing, disk)
+    chunks = importing.state / "store" / "chunks"
+    shutil.rmtree(chunks)
+    chunks.write_bytes(b"")
+    failed = ended(importing, importing("POST", "/images", {"name": "mine", "upload": digest}))
+    assert failed["state"] == "failed" and f"incoming/{digest}" in files_of(importing), failed
+    chunks.unlink()
+    assert ended(importing, importing("POST", "/images", {"name": "mine", "upload": digest}))["state"] == "done"
+    assert not list((importing.state / "incoming").iterdir()), "used up"
 
 
 def test_the_reader_of_the_service_has_its_own_uid(make_controller, tmp_path):

@@ -166,6 +166,20 @@ static void silence_at_the_end_is_an_error(void **state)
 	assert_non_null(strstr(err->text, "without an answer"));
 }
 
+/* The service's reader, which is no child whose end could be looked at. */
+static void an_end_over_the_file_is_a_refusal(void **state)
+{
+	static const struct reader_reply began = {.magic = READER_MAGIC, .kind = READER_BEGAN};
+	auto_error struct error *err = NULL;
+	struct reader_result result;
+	int told = 0;
+
+	(void)state;
+	assert_int_equal(run(&began, 1, 0, &told, &result, &err), -EINVAL);
+	assert_non_null(strstr(err->text, "over this file"));
+	assert_int_equal(told, 0);
+}
+
 /* One that always has something to say is not silent. */
 static void talk_without_end_is_ended(void **state)
 {
@@ -234,6 +248,7 @@ int main(void)
 		cmocka_unit_test(every_lie_is_refused),
 		cmocka_unit_test(words_are_printable_or_not_repeated),
 		cmocka_unit_test(silence_at_the_end_is_an_error),
+		cmocka_unit_test(an_end_over_the_file_is_a_refusal),
 		cmocka_unit_test(talk_without_end_is_ended),
 		cmocka_unit_test(one_that_only_hangs_up_is_ended),
 	};
