@@ -131,6 +131,19 @@ static int images_post(
 	return r;
 }
 
+/* Which revision an import made: its digest covers name and revision, so it is of that one alone.
+ * Null while there is none, and when it was deleted since. */
+static json_t *present_made(struct controller *controller, const struct import *import)
+{
+	struct image image = {0};
+	if (import->state != IMPORT_DONE ||
+		store_image_by_digest(controller->store, import->digest, &image, NULL) < 0)
+		return json_null();
+	json_t *revision = json_integer((json_int_t)image.revision);
+	image_done(&image);
+	return revision;
+}
+
 static int import_get(
 	const struct api_request *request, struct api_answer *ret_answer, struct error **err)
 {
@@ -152,11 +165,12 @@ static int import_get(
 			importer_progress(request->controller->importer, (int64_t)id);
 		bool runs = import.state == IMPORT_RUNNING;
 		ret_answer->status = 200;
-		ret_answer->body = json_pack("{s:I, s:s, s:s, s:s, s:I, s:I, s:s, s:s}", "id",
+		ret_answer->body = json_pack("{s:I, s:s, s:s, s:s, s:I, s:I, s:s, s:s, s:o}", "id",
 			(json_int_t)id, "name", import.name, "state",
 			import_state_names[import.state], "phase", runs ? at.phase : "", "done",
 			(json_int_t)at.done, "total", (json_int_t)at.total, "reason", import.reason,
-			"digest", import.digest);
+			"digest", import.digest, "revision",
+			present_made(request->controller, &import));
 	}
 	import_done(&import);
 	return 0;

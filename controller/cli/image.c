@@ -249,16 +249,22 @@ static int name_disk(struct cli *cli, const struct source *s, json_t *body, stru
 	return e;
 }
 
-/* Looks at /imports/ID. */
+struct import {
+	char *path;	     /* /imports/ID */
+	json_int_t revision; /* that it made; 0: not yet, or not told */
+};
+
 static int look_import(
 	struct cli *cli, void *arg, struct progress *p, bool *ret_done, struct error **err)
 {
+	struct import *watched = arg;
 	auto_json json_t *import = NULL;
-	int e = client_get(cli->client, arg, 0, &import, err);
+	int e = client_get(cli->client, watched->path, 0, &import, err);
 	if (e < 0)
 		return e;
 	const char *state = show_text(import, "state");
 	*ret_done = strcmp(state, "done") == 0;
+	watched->revision = json_integer_value(json_object_get(import, "revision"));
 	if (strcmp(state, "failed") == 0)
 		return error_make(err, -EIO, "refused: %s", show_text(import, "reason"));
 	uint64_t done = (uint64_t)json_integer_value(json_object_get(import, "done")),
@@ -269,6 +275,22 @@ static int look_import(
 	else
 		progress_say(p, "import: %s", *phase && !*ret_done ? phase : state);
 	return 0;
+}
+
+/* Waits for the end of the import and shows the revision that it made, published or not. */
+static int follow_import(struct cli *cli, const char *name, const json_t *id, struct error **err)
+{
+	auto_free char *text = show_value(id, SHOW_TEXT), *path = client_path("/imports", text),
+		       *image_path = client_path("/images", name), *made = NULL;
+	auto_json json_t *image = NULL;
+	struct import import = {.path = path};
+	int e = wait_until(cli, look_import, &import, err);
+	if (e < 0)
+		return e;
+	if (import.revision > 0)
+		made = xasprintf("%s?revision=%lld", image_path, (long long)import.revision);
+	e = client_get(cli->client, made ? made : image_path, 0, &image, err);
+	return e < 0 ? e : show_one(cli, image, "name", image_rows, ARRAY_LEN(image_rows));
 }
 
 static int import_source(
@@ -298,14 +320,7 @@ static int import_source(
 	if (!cli->wait || !id)
 		return show_one(
 			cli, answer, "id", (struct show_column[]){{"Import", "id", SHOW_TEXT}}, 1);
-	auto_free char *text = show_value(id, SHOW_TEXT), *path = client_path("/imports", text);
-	e = wait_until(cli, look_import, path, err);
-	if (e < 0)
-		return e;
-	auto_free char *image_path = client_path("/images", name);
-	auto_json json_t *image = NULL;
-	e = client_get(cli->client, image_path, 0, &image, err);
-	return e < 0 ? e : show_one(cli, image, "name", image_rows, ARRAY_LEN(image_rows));
+	return follow_import(cli, name, id, err);
 }
 
 int image_import_path(struct cli *cli, const char *name, const char *path, struct error **err)

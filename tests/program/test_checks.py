@@ -240,7 +240,10 @@ def test_an_import_that_is_not_published(controller, data, tmp_path):
     words = "image", "import", "mpi", tmp_path / "disk.raw", "--on-server"
     assert of_json(controller, *words, "--no-publish")["state"] == "draft"
     assert of_json(controller, *words)["state"] == "published"
-    assert [(i["revision"], i["state"]) for i in of_json(controller, "image", "list")["items"]] == [(2, "published"), (1, "draft")]
+    made = of_json(controller, *words, "--no-publish")
+    assert (made["revision"], made["state"]) == (3, "draft"), "what was made is shown, not what is published"
+    assert [(i["revision"], i["state"]) for i in of_json(controller, "image", "list")["items"]] == [
+        (3, "draft"), (2, "published"), (1, "draft")]
 
 
 def test_publish_and_rollback_by_the_cli(controller, data):

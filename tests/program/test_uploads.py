@@ -255,6 +255,7 @@ def test_import(importing):
     assert done["state"] == "done", done
     image = importing.ok("GET", "/images/mpi").json
     assert (image["revision"], image["digest"]) == (1, done["digest"]) and image["size"] >= len(disk)
+    assert done["revision"] == 1
     manifest = importing.boot(f"/manifests/{image['digest']}")
     assert manifest.status == 200 and sha256(manifest.body) == image["digest"]
     chunks = [c for part in manifest.json["parts"].values() for c in part["chunks"] if c != "0"]
@@ -268,6 +269,7 @@ def test_import(importing):
     importing.kill_and_restart()
     assert all(importing.boot(f"/chunks/{c}").status == 200 for c in chunks), "the sweep at the start leaves it alone"
     assert importing.ok("DELETE", "/images/mpi?force=1").status == 204
+    assert importing.ok("GET", f"/imports/{done['id']}").json["revision"] is None
     assert importing("GET", "/images/mpi").status == 404
     importing.kill_and_restart()
     assert not [p for p in (importing.state / "store").rglob("*") if len(p.name) == 64], "nothing of it is left"
@@ -296,7 +298,7 @@ def test_hostile_images_are_refused_with_the_reason(importing, tmp_path):
     header[400:411] = b"/etc/passwd"
     digest = upload(importing, bytes(header) + b"\0" * 70000)
     failed = ended(importing, importing("POST", "/images", {"name": "evil", "upload": digest}))
-    assert failed["state"] == "failed" and "backing" in failed["reason"], failed
+    assert failed["state"] == "failed" and "backing" in failed["reason"] and failed["revision"] is None, failed
     assert importing("GET", "/images/evil").status == 404
     assert importing.events("import.failed")
     operator = importing.make_token("op", "operator")
