@@ -6,8 +6,9 @@
  * all. The calling thread is one of them, so progress is reported from it alone and the callback
  * needs no lock.
  *
- * Holes of a sparse file are asked for, not read: a 100 GiB disk with 2 GiB in it costs 2 GiB. What
- * is in the store already is not compressed again, so the next revision of an image costs its
+ * Holes of a sparse file are asked for, not read: a 100 GiB disk with 2 GiB in it costs 2 GiB, and
+ * progress counts these 2 GiB, else its rate and the time left would be those of holes. What is in
+ * the store already is not compressed again, so the next revision of an image costs its
  * changed chunks and the digests of the rest.
  *
  * The first failure stops all threads; chunks that were put by then are left to the store's sweep.
@@ -29,6 +30,7 @@ struct cut {
 	bool doubt; /* what the store has is read before it is relied on */
 	struct manifest_chunk *chunks;
 	size_t n;
+	uint64_t data; /* bytes of the chunks that are not holes, when it began */
 	atomic_size_t next;
 	atomic_uint_fast64_t done;
 	atomic_bool failed;
@@ -44,12 +46,29 @@ struct cutter {
 	struct error *err;
 };
 
-/* Is there nothing stored between `at` and `at + len`? A file system that cannot tell says no. */
-static bool in_hole(int fd, uint64_t at, size_t len)
+/* Where the first byte that is stored lies, at `at` or behind; UINT64_MAX: nowhere. Of a file
+ * system that cannot tell, every byte is. */
+static uint64_t data_from(int fd, uint64_t at)
 {
 	off_t data = lseek(fd, (off_t)at, SEEK_DATA);
 
-	return data < 0 ? errno == ENXIO : (uint64_t)data >= at + len;
+	return data >= 0 ? (uint64_t)data : errno == ENXIO ? UINT64_MAX : at;
+}
+
+uint64_t cut_bytes(int fd, uint64_t size)
+{
+	uint64_t bytes = 0, at = 0, data;
+
+	while (at < size && (data = data_from(fd, at)) < size) {
+		off_t hole = lseek(fd, (off_t)data, SEEK_HOLE);
+		uint64_t begin = data / CHUNK_SIZE * CHUNK_SIZE,
+			 end = hole <= (off_t)data || (uint64_t)hole > size ? size : (uint64_t)hole;
+
+		/* whole chunks, each once: the next begins where this one's last ends */
+		at = (end + CHUNK_SIZE - 1) / CHUNK_SIZE * CHUNK_SIZE;
+		bytes += (at < size ? at : size) - begin;
+	}
+	return bytes;
 }
 
 static int read_whole(int fd, unsigned char *bytes, size_t len, uint64_t at, struct error **err)
@@ -71,7 +90,8 @@ static int read_whole(int fd, unsigned char *bytes, size_t len, uint64_t at, str
 	return 0;
 }
 
-static int cut_chunk(struct cutter *cutter, size_t index)
+/* ret_read: its bytes, none of a hole. */
+static int cut_chunk(struct cutter *cutter, size_t index, size_t *ret_read)
 {
 	struct cut *cut = cutter->cut;
 	struct manifest_chunk *chunk = &cut->chunks[index];
@@ -80,10 +100,11 @@ static int cut_chunk(struct cutter *cutter, size_t index)
 	const void *packed;
 	int r;
 
-	if (in_hole(cut->fd, at, len)) {
+	if (data_from(cut->fd, at) >= at + len) {
 		chunk->zero = true;
 		return 0;
 	}
+	*ret_read = len;
 	r = read_whole(cut->fd, cutter->bytes, len, at, &cutter->err);
 	if (r < 0)
 		return r;
@@ -111,14 +132,18 @@ static void *cutter_run(void *arg)
 	size_t index;
 
 	while (!atomic_load(&cut->failed) && (index = atomic_fetch_add(&cut->next, 1)) < cut->n) {
-		cutter->result = cut_chunk(cutter, index);
+		size_t read = 0;
+		uint64_t done;
+
+		cutter->result = cut_chunk(cutter, index, &read);
 		if (cutter->result < 0) {
 			atomic_store(&cut->failed, true);
 			break;
 		}
-		atomic_fetch_add(&cut->done, chunk_len(cut->size, index));
-		if (cutter->progress)
-			cutter->progress(atomic_load(&cut->done), cutter->arg);
+		done = atomic_fetch_add(&cut->done, read) + read;
+		/* A file that is written meanwhile may have more. */
+		if (cutter->progress && read > 0)
+			cutter->progress(done < cut->data ? done : cut->data, cutter->arg);
 	}
 	return NULL;
 }
@@ -167,7 +192,8 @@ int cut_file(struct chunkstore *store, int fd, uint64_t size, int level, cut_pro
 		.size = size,
 		.level = level,
 		.doubt = chunkstore_doubtful(store),
-		.n = chunk_count(size)};
+		.n = chunk_count(size),
+		.data = progress ? cut_bytes(fd, size) : 0};
 	struct cutter cutters[CUT_THREADS_MAX];
 	int n_cutters = (int)processors_usable(), r;
 
@@ -187,7 +213,7 @@ int cut_file(struct chunkstore *store, int fd, uint64_t size, int level, cut_pro
 		return r;
 	}
 	if (progress)
-		progress(size, arg);
+		progress(cut.data, arg);
 	*ret_part = (struct manifest_part){.present = true, .size = size};
 	ret_part->chunks.at = cut.chunks;
 	ret_part->chunks.n = ret_part->chunks.cap = cut.n;

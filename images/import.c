@@ -31,7 +31,8 @@
 struct source {
 	int fd;
 	uint64_t size;
-	int watched; /* the file that was brought, as long as the import runs; -1: no such part */
+	uint64_t data; /* what of it is to be read: no holes */
+	int watched;   /* the file that was brought, as long as the import runs; -1: no such part */
 	struct stat before;
 };
 
@@ -198,7 +199,7 @@ static int parts_cut(struct run *run, struct manifest *manifest, struct error **
 		r = cut_file(run->store, source->fd, source->size,
 			run->import->level ? run->import->level : CHUNK_LEVEL, on_cut, run,
 			&manifest->parts[i], err);
-		run->before += source->size;
+		run->before += source->data;
 	}
 	return r;
 }
@@ -210,8 +211,12 @@ static int parts_read(struct run *run, struct import_result *result, struct mani
 
 	if (r < 0)
 		return r;
-	for (int i = 0; i < PART_COUNT; i++)
-		run->total += run->sources[i].size;
+	for (int i = 0; i < PART_COUNT; i++) {
+		struct source *source = &run->sources[i];
+
+		source->data = source->fd < 0 ? 0 : cut_bytes(source->fd, source->size);
+		run->total += source->data;
+	}
 	result->size = run->sources[PART_DISK].size;
 	on_cut(0, run);
 	return parts_cut(run, manifest, err);

@@ -24,7 +24,8 @@ struct import {
 	bool resume;
 	struct reader *reader; /* NULL: one is forked */
 	/* Called in the calling thread. Phases are "check", "unpack", "convert" (bytes of what is
-	 * read or written there) and "cut" (bytes of all parts). NULL: not wanted. */
+	 * read or written there) and "cut" (bytes of all parts, without holes). NULL: not wanted.
+	 */
 	void (*progress)(const char *phase, uint64_t done, uint64_t total, void *arg);
 	void *arg;
 };

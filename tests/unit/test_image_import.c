@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* An import whose files are written meanwhile: what comes of it is refused, with the field of the
  * file, and the store is as before. The writing happens in the progress callback, so at a known
- * moment. What else imports do is tested from outside (tests/rig/test_images.py). */
+ * moment. And what progress counts. What else imports do is tested from outside
+ * (tests/rig/test_images.py). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -105,11 +106,62 @@ static void a_file_that_changes_is_not_taken(void **state)
 	}
 }
 
+struct counted {
+	uint64_t first, last, total;
+	unsigned calls;
+};
+
+static void count(const char *phase, uint64_t done, uint64_t total, void *arg)
+{
+	struct counted *counted = arg;
+
+	if (strcmp(phase, "cut") != 0)
+		return;
+	assert_true(done >= counted->last && done <= total);
+	if (done > 0 && counted->first == 0)
+		counted->first = done;
+	counted->last = done;
+	counted->total = total;
+	counted->calls++;
+}
+
+/* 1 GiB with two chunks of data at its end, and a kernel: the rate that is seen is that of the
+ * work, not of holes. */
+static void holes_are_no_progress(void **state)
+{
+	const off_t size = 1LL << 30;
+	auto_free char *store = xasprintf("%s/store", (char *)*state);
+	auto_free char *disk = xasprintf("%s/sparse", (char *)*state);
+	auto_free char *kernel = make_file(*state, "kernel", CHUNK_SIZE + 77);
+	auto_close int fd = open(disk, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	struct counted counted = {0};
+	const struct import import = {.store = store,
+		.path = disk,
+		.kernel = kernel,
+		.name = "mpi",
+		.revision = 1,
+		.no_sync = true,
+		.progress = count,
+		.arg = &counted};
+	struct import_result result;
+
+	assert_int_equal(ftruncate(fd, size), 0);
+	assert_int_equal(pwrite(fd, "a", 1, size - 2 * CHUNK_SIZE), 1);
+	assert_int_equal(pwrite(fd, "b", 1, size - 1), 1);
+	assert_int_equal(import_image(&import, &result, NULL), 0);
+	assert_int_equal(result.size, size);
+	assert_int_equal(counted.total, 3 * CHUNK_SIZE + 77);
+	assert_int_equal(counted.last, counted.total);
+	assert_true(counted.first <= 2 * CHUNK_SIZE);
+	assert_true(counted.calls < 20);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(
 			a_file_that_changes_is_not_taken, folder_make, folder_remove),
+		cmocka_unit_test_setup_teardown(holes_are_no_progress, folder_make, folder_remove),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

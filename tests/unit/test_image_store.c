@@ -373,7 +373,10 @@ static void cutting_skips_zeros_and_finds_the_rest(void **state)
 	assert_int_equal(pwrite(fd, "b", 1, 4LL * CHUNK_SIZE), 1);
 	assert_int_equal(pwrite(fd, "c", 1, 5LL * CHUNK_SIZE), 1);
 	assert_int_equal(cut_file(store, fd, size, CHUNK_LEVEL, reports, &last, part, NULL), 0);
-	assert_int_equal(last, size);
+	assert_int_equal(last, 3 * CHUNK_SIZE + 512); /* not the hole */
+	assert_int_equal(cut_bytes(fd, size), last);
+	assert_int_equal(cut_bytes(fd, 5ULL * CHUNK_SIZE + 1), last - 511);
+	assert_int_equal(cut_bytes(fd, 3ULL * CHUNK_SIZE), 2 * CHUNK_SIZE);
 	assert_int_equal(part->chunks.n, 6);
 	for (size_t i = 0; i < 6; i++)
 		assert_int_equal(part->chunks.at[i].zero, i >= 1 && i <= 3);
