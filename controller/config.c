@@ -177,7 +177,7 @@ const struct conf_key config_keys[] = {
 	SELF(import_urls_allowed, set_addresses, NULL,
 		"hosts and prefixes that images may be loaded from though they are not public"),
 	SELF(import_url_max, conf_set_size, "64GiB", "how much is loaded from one URL at most"),
-	SELF(import_reader, conf_set_path, NULL,
+	SELF(import_reader, conf_set_path, "/run/nightclass-reader.sock",
 		"socket of the service that reads foreign images under a user of its own"),
 };
 const size_t config_n_keys = ARRAY_LEN(config_keys);

@@ -25,8 +25,9 @@ struct config {
 	char *cast_group;   /* multicast address of images, or "none" */
 	uint16_t cast_port;
 	uint32_t cast_rate; /* Mbit/s */
-	char *import_urls_allowed, *import_reader; /* or NULL */
-	uint64_t import_url_max;		   /* bytes */
+	char *import_urls_allowed; /* or NULL */
+	uint64_t import_url_max;   /* bytes */
+	char *import_reader;
 };
 
 int config_load(const char *path, struct config *ret_config, struct error **err);

@@ -5,8 +5,8 @@
  * Standard output is for the program that started it, one JSON object per line: progress
  * {"phase":...,"done":bytes,"total":bytes} about a hundred times a phase, then either
  * {"digest":...,"size":...,"stored":...} and exit 0, or
- * {"error":{"code":"EINVAL","field":...,"text":...}} and exit 1. Wrong usage is exit 2 with a line
- * on standard error.
+ * {"error":{"code":"EINVAL","field":...,"text":...}} and exit 1. A {"warning":text} before them
+ * says that the reader has no user of its own. Wrong usage is exit 2 with a line on standard error.
  *
  * Two processes. The reader (images/reader.c) is forked first and sealed before it sees a byte; it
  * alone interprets the foreign file. This one keeps the store, in a jail that holds the store and
@@ -169,18 +169,24 @@ static int options_read(int argc, char **argv, struct options *o)
 	return 0;
 }
 
-/* The service's reader where there is one, else our own. */
+/* The reader is under our uid: its seal is all that keeps it from what is ours. */
+static void print_shared(const char *why)
+{
+	log_warning("import: %s; the reader runs under our own uid", why);
+	print_line(json_pack("{s:s}", "warning", why));
+}
+
+/* The service's reader where there is one, else our own; started by root, that takes another uid.
+ */
 static int reader_start(const struct options *o, struct reader *ret_reader, struct error **err)
 {
 	auto_error struct error *why = NULL;
-	int r;
+	int r = o->reader ? reader_connect(o->reader, ret_reader, &why) : -ENOENT;
 
-	if (o->reader) {
-		r = reader_connect(o->reader, ret_reader, &why);
-		if (r == 0)
-			return 0;
-		log_warning("import: %s; the reader runs under our own uid", error_text(why, r));
-	}
+	if (r == 0)
+		return 0;
+	if (geteuid() != 0)
+		print_shared(o->reader ? error_text(why, r) : "no --reader was given");
 	return reader_fork((uid_t)o->uid, ret_reader, err);
 }
 

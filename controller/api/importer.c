@@ -43,6 +43,7 @@ struct importer {
 	bool loading; /* the child is nightclass-download */
 	uint64_t revision, done, total, size, stored;
 	char phase[16], *digest, *reason;
+	bool warned;   /* that the reader has no user of its own */
 	bool refused;  /* by what its files are: they fail again, however often they are tried */
 	char *failure; /* how it ended, once it has; NULL: well */
 	bool retrying; /* it has ended, and the store could not be told yet */
@@ -107,12 +108,31 @@ static bool is_refusal(const json_t *error)
 	return false;
 }
 
+/* A setting or a service is missing, which nobody would see by the image that comes of it. */
+static void warn(struct importer *importer, const char *why)
+{
+	auto_free char *subject = xasprintf("image/%s", importer->request.name);
+	auto_error struct error *err = NULL;
+	if (importer->warned || !text_ok(why, REASON_MAX))
+		return;
+	importer->warned = true;
+	int r = store_event(importer->controller->store, "import.reader", subject, NULL, &err,
+		"the file of image %s is read under the controller's own user (%s); start "
+		"nightclass-reader.socket, see import_reader in nightclass.conf(5)",
+		importer->request.name, why);
+	if (r < 0)
+		log_error("import %lld: %s", (long long)importer->id, error_text(err, r));
+}
+
 static void read_line(struct importer *importer, const char *line)
 {
 	auto_json json_t *object = json_loads(line, JSON_REJECT_DUPLICATES, NULL);
 	const json_t *error = json_object_get(object, "error"),
-		     *digest = json_object_get(object, "digest");
-	if (error) {
+		     *digest = json_object_get(object, "digest"),
+		     *warning = json_object_get(object, "warning");
+	if (json_is_string(warning)) {
+		warn(importer, json_string_value(warning));
+	} else if (error) {
 		free(importer->reason);
 		importer->reason = reason_of(error);
 		importer->refused = !importer->loading && is_refusal(error);

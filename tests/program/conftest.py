@@ -46,10 +46,10 @@ def free_ports(n: int) -> list[int]:
 
 
 class Controller:
-    """One nightclassd. `options` are lines of [controller]; `lab` lines of [lab]."""
+    """One nightclassd. `options` are lines of [controller]; `lab` lines of [lab]; `user` is whose process it is, if not ours."""
 
-    def __init__(self, folder: pathlib.Path, options: str = "", lab: str = ""):
-        self.folder, self.state = folder, folder / "state"
+    def __init__(self, folder: pathlib.Path, options: str = "", lab: str = "", user: int | None = None):
+        self.folder, self.state, self.user = folder, folder / "state", user
         self.api_port, self.boot_port = free_ports(2)
         self.clock = folder / CLOCK_NAME
         self.clock.write_text("0\n")
@@ -64,7 +64,8 @@ class Controller:
         env = dict(os.environ, NIGHTCLASS_CLOCK=str(self.clock), ASAN_OPTIONS="quarantine_size_mb=8")
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen([BUILD / "nightclassd", "-c", self.folder / "nightclass.conf"],
-                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
+                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, user=self.user,
+                                            group=self.user, extra_groups=None if self.user is None else [])
         end = time.monotonic() + 30
         while True:
             assert self.process.poll() is None, self.log()

@@ -2,19 +2,22 @@
 """Imports by the daemon: from a URL, broken off by its death and taken up again, refused with nothing left behind."""
 import hashlib
 import os
+import pathlib
 import random
 import shutil
 import socket
 import sqlite3
 import struct
 import subprocess
+import tempfile
 import threading
 import time
 
 import pytest
 
-from tests.program.conftest import BUILD, until
+from tests.program.conftest import BUILD, Controller, need_nightclassd, until
 from tests.program.test_uploads import ended, upload
+from tests.rig.sandbox import DAEMON_UID
 from tests.rig.web import Web
 
 MIB = 1 << 20
@@ -246,7 +249,32 @@ def test_the_reader_of_the_service_has_its_own_uid(make_controller, tmp_path):
     assert done["state"] == "done" and seen, done
 
 
-def test_without_the_service_the_reader_is_our_own(make_controller, tmp_path):
+@pytest.fixture
+def unprivileged():
+    """A controller as the package starts it, without privilege, where no service has a reader for it."""
+    need_nightclassd()
+    if os.geteuid() != 0:
+        pytest.skip("needs root to start the controller as somebody else")
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        os.chown(folder, DAEMON_UID, DAEMON_UID)
+        controller = Controller(folder, options=f"import_reader = {folder}/nobody.sock", user=DAEMON_UID)
+        yield controller
+        assert controller.stop() == 0, controller.log()
+
+
+def test_without_the_service_the_reader_is_our_own_which_is_told(unprivileged):
+    """Whether the file is taken or refused; the image itself would not show it."""
+    for name, data, state in (("mine", os.urandom(MIB), "done"), ("evil", b"odd", "failed")):
+        done = ended(unprivileged, unprivileged("POST", "/images", {"name": name, "upload": upload(unprivileged, data)}))
+        assert done["state"] == state, done
+    told = unprivileged.events("import.reader")
+    assert [event["subject"] for event in told] == ["image/mine", "image/evil"]
+    assert "nobody.sock: No such file" in told[0]["text"] and "nightclass-reader.socket" in told[0]["text"]
+    assert "the reader runs under our own uid" in unprivileged.log()
+
+
+def test_started_by_root_the_reader_has_another_uid_by_itself(make_controller, tmp_path):
     controller = make_controller(options=f"import_reader = {tmp_path}/nobody.sock")
     done = ended(controller, controller("POST", "/images", {"name": "mine", "upload": upload(controller, os.urandom(MIB))}))
-    assert done["state"] == "done" and "the reader runs under our own uid" in controller.log()
+    assert done["state"] == "done" and not controller.events("import.reader") and "our own uid" not in controller.log()
