@@ -47,16 +47,22 @@ class Lab:
 
     def __init__(self, receivers: int, mbit: float, snooping: bool = True, apart: bool = False):
         """apart: the server has a processor to itself (see `_apart`), and no port is shaped."""
+        if apart and (os.cpu_count() or 1) < 2:
+            raise RuntimeError("the server is to have a processor to itself, and this machine has one")
         self.receivers, self.mbit, self.apart = receivers, mbit, apart
         self.names = [SERVER, *(f"r{i:03d}" for i in range(receivers))]
         self.snooping = snooping
-        self._switch()
-        self._ports()
-        if apart:
-            self._apart()
-        else:
-            for name in self.names:
-                self.rate(name, mbit)
+        try:
+            self._switch()
+            self._ports()
+            if apart:
+                self._apart()
+            else:
+                for name in self.names:
+                    self.rate(name, mbit)
+        except BaseException:
+            self.close()  # nobody else can, and the next lab's names are the same
+            raise
 
     def address(self, i: int) -> str:
         return f"10.99.0.{10 + i}"
@@ -114,8 +120,6 @@ class Lab:
     def _apart(self) -> None:
         """A frame that leaves the server is carried on by another processor, as by a network card. Otherwise the kernel
         runs the whole lab in the sender's time: each cable, the switch and the receiver's half of the stack."""
-        if (os.cpu_count() or 1) < 2:
-            raise RuntimeError("the server is to have a processor to itself, and this machine has one")
         run("sh", "-c", f"mkdir -p {SYS} && {{ mountpoint -q {SYS} || mount -t sysfs sysfs {SYS}; }} && "
             f"echo 2 >{SYS}/class/net/{SERVER}/queues/rx-0/rps_cpus")
 

@@ -133,6 +133,28 @@ def test_what_waits_at_a_port_of_the_switch_is_not_the_senders():
         assert min(waits) > 60 * 1400 / 8, "the sender waited for a port of the switch"
 
 
+@needs
+@pytest.mark.parametrize("step", ["_switch", "_ports", "rate"])
+def test_a_lab_that_cannot_be_built_leaves_nothing_to_the_next(monkeypatch, step):
+    def breaks(self, *argv):
+        whole(self, *argv)
+        raise RuntimeError("broken")
+
+    whole = getattr(labs.Lab, step)
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="broken"):
+        patch.setattr(labs.Lab, step, breaks)
+        labs.Lab(2, 100)
+    labs.Lab(2, 100).close()
+
+
+@needs
+def test_a_machine_of_one_core_is_told_so_before_a_lab_is_built(monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="has one"):
+        patch.setattr(labs.os, "cpu_count", lambda: 1)
+        patch.setattr(labs.Lab, "_switch", lambda self: pytest.fail("a switch was built"))
+        labs.Lab(1, 1000, apart=True)
+
+
 def udp(host: str) -> socket.socket:
     with process.namespace(host):
         return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
