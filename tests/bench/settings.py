@@ -7,6 +7,7 @@ import platform
 import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+MOST = 245  # PCs: the lab's addresses are 10.99.0.10 to 10.99.0.254
 
 
 def number(name: str, default: float) -> float:
@@ -15,6 +16,18 @@ def number(name: str, default: float) -> float:
         return float(text) if text else default
     except ValueError:
         raise SystemExit(f"{name}={text}: not a number") from None
+
+
+def counts(name: str, default: str) -> list[int]:
+    """Numbers of PCs, the smallest first."""
+    text = os.environ.get(name, "") or default
+    try:
+        numbers = sorted({int(word) for word in text.split(",")})
+    except ValueError:
+        numbers = [0]
+    if numbers[0] < 1 or numbers[-1] > MOST:
+        raise SystemExit(f"{name}={text}: not numbers of PCs: give one or more from 1 to {MOST}, with commas between them")
+    return numbers
 
 
 @dataclasses.dataclass
@@ -36,10 +49,9 @@ class Settings:
     @classmethod
     def read(cls) -> "Settings":
         quick = os.environ.get("BENCH_QUICK", "") not in ("", "0")
-        counts = os.environ.get("BENCH_N", "4" if quick else "8,16,32")
         build = pathlib.Path(os.environ.get("NIGHTCLASS_BUILD", ROOT / "build")).resolve()
         return cls(
-            quick=quick, n=sorted({int(word) for word in counts.split(",")}), mbit=number("BENCH_MBIT", 100),
+            quick=quick, n=counts("BENCH_N", "4" if quick else "8,16,32"), mbit=number("BENCH_MBIT", 100),
             size=int(number("BENCH_SIZE", 16 if quick else 128)) << 20, runs=int(number("BENCH_RUNS", 1 if quick else 5)),
             others=int(number("BENCH_OTHERS", 1 if quick else 3)), minutes=number("BENCH_MINUTES", 3 if quick else 45),
             only=[word for word in os.environ.get("BENCH_ONLY", "").split(",") if word],

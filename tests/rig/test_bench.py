@@ -188,6 +188,19 @@ def test_a_revision_differs_in_as_many_bytes_as_it_says(tmp_path):
     assert len(new_bytes) == len(old_bytes) and differing * (64 << 10) == new.changed
 
 
+@pytest.mark.parametrize("text", ["x", "8,", "0,8", "-4", "4 8", "246"])
+def test_what_is_no_number_of_pcs_is_refused_by_its_variable(monkeypatch, text):
+    monkeypatch.setenv("BENCH_N", text)
+    with pytest.raises(SystemExit, match=f"^BENCH_N={text}: .* from 1 to 245"):
+        settings.Settings.read()
+
+
+def test_numbers_of_pcs_are_sorted_and_empty_is_the_default(monkeypatch):
+    for text, numbers in (("32, 8,8", [8, 32]), ("245", [245]), ("", [8, 16, 32])):
+        monkeypatch.setenv("BENCH_N", text)
+        assert settings.Settings.read().n == numbers
+
+
 def test_scenarios_take_the_tools_there_are():
     words = settings.Settings.read()
     names = {tool for scenario in scenarios.table(words) for tool in scenario.tools}
