@@ -21,7 +21,8 @@ def room(at: pathlib.Path, need: int) -> None:
     """A file system in memory for what receivers write, of at most `need` bytes."""
     if need > available():
         raise SystemExit(f"the receivers' files may need {need >> 20} MiB of memory, {available() >> 20} are available:"
-                         " take fewer receivers (BENCH_N) or a smaller image (BENCH_SIZE)")
+                         " leave first-vm out (name others in BENCH_ONLY) or give it a smaller image (BENCH_VM_SIZE);"
+                         " where that is not enough, take fewer receivers (BENCH_N) or a smaller image (BENCH_SIZE)")
     at.mkdir(parents=True, exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={need},mode=755", "bench", at], check=True)
 

@@ -174,6 +174,12 @@ def test_memory_that_is_kept_is_free_but_for_a_page_in_each_mib():
     assert size // 256 <= held < size // 64 and peak > size - (8 << 20)
 
 
+def test_who_lacks_memory_is_told_first_of_what_takes_most(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "available", lambda: 1 << 30)
+    with pytest.raises(SystemExit, match="17152 MiB .* 1024 .*BENCH_ONLY.*BENCH_VM_SIZE.*BENCH_N.*BENCH_SIZE"):
+        memory.room(tmp_path, images.need(settings.Settings.read()))
+
+
 def process_memory() -> tuple[int, int]:
     """Anonymous memory of this process in bytes, and the most that it ever had of any kind."""
     words = dict(line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines())
