@@ -17,7 +17,7 @@ import time
 from tests.bench import lab as labs
 from tests.bench.image import BLOCK, Image
 from tests.bench.process import Load, Process, stop_all
-from tests.bench.run import Run, Scenario
+from tests.bench.run import Run, Scenario, not_done
 from tests.bench.settings import ROOT
 from tests.bench.tools.ours import HTTP
 from tests.rig.accel import WAYS
@@ -212,7 +212,11 @@ def run(bench, tool) -> dict:
         first.prepare()
         return first.measure()
     except (RuntimeError, OSError, subprocess.SubprocessError) as error:
-        return {"ok": False, "why": " ".join(str(error).split())[:300], "steal": 0}
+        result = not_done(error)
+        if first and first.run:
+            first.stop()
+            bench.keep(first.run, tool, result)  # with the console of its VM
+        return result
     finally:
         if first:
             first.stop()

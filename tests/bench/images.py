@@ -18,7 +18,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 # pylint: disable=wrong-import-position
 from tests.bench import firstvm, image as images, lab as labs, memory, scenarios, settings as config, table  # noqa: E402
-from tests.bench.run import Run, execute  # noqa: E402
+from tests.bench.run import Run, execute, not_done  # noqa: E402
 from tests.bench.tools import delta, multicast, ours, unicast  # noqa: E402
 
 WORK = pathlib.Path("/run/bench")
@@ -80,7 +80,7 @@ class Bench:
 
     def run(self, scenario, tool) -> dict:
         mbit = GIGABIT if scenario.gigabit else self.settings.mbit
-        lab = None
+        lab = run = None
         try:
             lab = labs.Lab(scenario.n, mbit, self.settings.snooping, scenario.gigabit)
             lab.meet()  # before anything is lost
@@ -93,17 +93,25 @@ class Bench:
             image = self.image_for(scenario, tool)
             ideal = image.size * 8 / (mbit * 1e6)
             limit = (60 if self.settings.quick else 10) + SLACK * ideal + (1.6 * scenario.n * ideal if tool.unicast else 0)
-            run = Run(lab, scenario, image, WORK / "run", limit)
+            run = Run(lab, scenario, image, self.work / "run", limit)
             result = figures(scenario, run, execute(tool, run))
-            if not result["ok"]:
-                result["logs"] = str(self.failed / f"{scenario.name}-{tool.name}-{len(self.runs[scenario.name, tool.name]) + 1}")
-                run.keep(pathlib.Path(result["logs"]))
-            return result
         except (RuntimeError, OSError, subprocess.SubprocessError) as error:
-            return {"ok": False, "why": " ".join(str(error).split())[:300], "steal": 0}
+            result = not_done(error)
         finally:
             if lab:
                 lab.close()
+        if run and not result["ok"]:
+            self.keep(run, tool, result)
+        if run:
+            run.remove()
+        return result
+
+    def keep(self, run: Run, tool, result: dict) -> None:
+        """What the programs of a run that failed said, where the record says."""
+        name = run.scenario.name
+        folder = self.failed / f"{name}-{tool.name}-{len(self.runs[name, tool.name]) + 1}"
+        if run.keep(folder):
+            result["logs"] = str(folder)
 
     def wanted(self, scenario, tool) -> int:
         mine = tool.name.startswith("ours") or tool.name == "wire"

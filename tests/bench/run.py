@@ -56,7 +56,7 @@ class Run:
         self.servers: list[Process] = []
         self.begun = False  # the clock runs
         self.receivers = [Receiver(i, self._role(i)) for i in range(scenario.n)]
-        shutil.rmtree(folder, ignore_errors=True)
+        self.remove()
         folder.mkdir(parents=True)
         for r in self.receivers:
             self.dir(r.i).mkdir()
@@ -86,18 +86,29 @@ class Run:
         host = self.lab.host(i)
         return Process(host, [*self.lab.pinned(host), *argv], self.dir(i) / "log", **named)
 
-    def keep(self, folder: pathlib.Path) -> None:
-        """Copies what its programs said, each log under its host's name: for a run that went wrong."""
+    def keep(self, folder: pathlib.Path) -> bool:
+        """Copies what its programs said, each log under its host's name: for a run that went wrong. False: nothing."""
         shutil.rmtree(folder, ignore_errors=True)
-        for log in (*self.folder.glob("*.log"), *self.folder.glob("*/log"), *self.folder.glob("*/*.log")):
+        logs = [log for pattern in ("*.log", "*/log", "*/*.log", "*/console") for log in self.folder.glob(pattern)]
+        for log in logs:
             copy = folder / log.relative_to(self.folder)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(log, copy)
+        return bool(logs)
+
+    def remove(self) -> None:
+        """Takes its files away: those of 32 receivers leave no room for the images of the first VM."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
     def ideal(self) -> float:
         """Seconds that the image's bytes take on one port."""
         return self.image.size * 8 / (self.lab.mbit * 1e6)
+
+
+def not_done(error: Exception) -> dict:
+    """The result of a run that an error ended."""
+    return {"ok": False, "why": " ".join(str(error).split())[:300], "steal": 0}
 
 
 def execute(tool, run: Run) -> dict:

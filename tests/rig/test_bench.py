@@ -14,7 +14,7 @@ import termios
 
 import pytest
 
-from tests.bench import image, images, lab as labs, memory, process, run, scenarios, settings, table
+from tests.bench import firstvm, image, images, lab as labs, memory, process, run, scenarios, settings, table
 from tests.rig.wait import until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -103,13 +103,91 @@ def test_what_was_disturbed_does_not_count():
 def test_what_the_programs_of_a_run_said_is_kept_and_no_image(tmp_path):
     lab = type("L", (), {"host": staticmethod(lambda i: f"r{i:03d}")})
     one = run.Run(lab, run.Scenario("clean-2", 2, ("a",)), None, tmp_path / "run", 1)
-    for path in (one.folder / "server-0.log", one.dir(1) / "log", one.dir(1) / "sockets.log", one.dir(1) / "disk.raw"):
+    for path in (one.folder / "server-0.log", one.dir(1) / "log", one.dir(1) / "sockets.log", one.dir(1) / "disk.raw",
+                 one.folder / "vm" / "console"):
+        path.parent.mkdir(exist_ok=True)
         path.write_text(path.name)
     (tmp_path / "kept" / "of-an-earlier-run").mkdir(parents=True)
-    one.keep(tmp_path / "kept")
+    assert one.keep(tmp_path / "kept")
     kept = {str(path.relative_to(tmp_path / "kept")): path.read_text() for path in (tmp_path / "kept").rglob("*") if path.is_file()}
-    assert kept == {"server-0.log": "server-0.log", "r001/log": "log", "r001/sockets.log": "sockets.log"}
+    assert kept == {"server-0.log": "server-0.log", "r001/log": "log", "r001/sockets.log": "sockets.log",
+                    "vm/console": "console"}
     assert not (tmp_path / "kept" / "of-an-earlier-run").exists()
+
+
+class Imagined:
+    """A lab that carries nothing."""
+
+    def __init__(self, *_):
+        self.mbit = 100
+
+    def __getattr__(self, name):
+        return {"host": lambda i: f"r{i:03d}", "server_bytes": lambda: (0, 0)}.get(name, lambda *_: None)
+
+
+@pytest.fixture
+def imagined(monkeypatch, tmp_path):
+    """Makes a bench of some scenarios whose labs are imagined and whose tools are all there."""
+    def make(only: str, **more) -> images.Bench:
+        for name, value in {"BENCH_ONLY": only, "BENCH_SIZE": "1", "BENCH_OUT": str(tmp_path / "images.json"), **more}.items():
+            monkeypatch.setenv(name, value)
+        one = images.Bench(settings.Settings.read())
+        for tool in one.tools.values():
+            monkeypatch.setattr(tool, "missing", lambda: "", raising=False)
+        return one
+
+    monkeypatch.delenv("BENCH_QUICK", raising=False)
+    monkeypatch.setattr(images, "WORK", tmp_path / "work")
+    monkeypatch.setattr(labs, "Lab", Imagined)
+    monkeypatch.setattr(labs, "offloads", lambda name: "")
+    return make
+
+
+def kept_logs(tmp_path) -> dict[str, str]:
+    """What a bench has kept of the runs that failed."""
+    top = tmp_path / "images.failed"
+    return {str(path.relative_to(top)): path.read_text() for path in top.rglob("*") if path.is_file()}
+
+
+def test_a_run_that_an_error_ended_leaves_what_was_said_and_no_files(imagined, monkeypatch, tmp_path):
+    def execute(_, one):
+        (one.folder / "server-0.log").write_text("address in use")
+        (one.dir(0) / "image").write_bytes(bytes(1 << 20))
+        raise RuntimeError("does not listen")
+
+    monkeypatch.setattr(images, "execute", execute)
+    one = imagined("loss-1,uftp", BENCH_OTHERS="1")
+    one.all()
+    assert kept_logs(tmp_path)["loss-1-uftp-1/server-0.log"] == "address in use"
+    assert one.runs["loss-1", "uftp"][0]["why"] == "does not listen"
+    assert one.runs["loss-1", "uftp"][0]["logs"] == str(tmp_path / "images.failed/loss-1-uftp-1")
+    assert not (tmp_path / "work/run").exists()
+
+
+def test_the_files_of_a_run_that_ended_well_are_gone_before_the_next(imagined, monkeypatch, tmp_path):
+    def execute(_, one):
+        (one.dir(0) / "image").write_bytes(bytes(1 << 20))
+        return {"ok": True, "why": "", "server_sent": 1, "idle": 1, "steal": 0}
+
+    monkeypatch.setattr(images, "execute", execute)
+    one = imagined("loss-1,uftp", BENCH_OTHERS="1")
+    one.all()
+    assert one.runs["loss-1", "uftp"][0]["ok"] and not (tmp_path / "work/run").exists() and not kept_logs(tmp_path)
+
+
+def test_the_console_of_a_vm_that_is_never_ready_is_kept(imagined, monkeypatch, tmp_path):
+    def lazy(self):
+        (self.run.folder / "vm").mkdir()
+        (self.run.folder / "vm/console").write_text("kernel panic")
+        raise RuntimeError("the VM never said ready")
+
+    monkeypatch.setattr(firstvm, "make", lambda *_: (image.Image("vm", tmp_path / "vm.raw", 1, 1), ""))
+    monkeypatch.setattr(firstvm.FirstVm, "lazy", lazy)
+    one = imagined("first-vm,ours", BENCH_VM_SIZE="1")
+    monkeypatch.setattr(type(one.tools["ours"]), "digest", lambda *_: "d")
+    one.all()
+    assert kept_logs(tmp_path)["first-vm-ours-1/vm/console"] == "kernel panic"
+    assert not (tmp_path / "work/first-vm").exists()
 
 
 @needs
