@@ -160,8 +160,18 @@ class Bench:
     # --- the end
 
     def rows(self) -> list[dict]:
-        return [table.row(scenario, self.tools[name], self.runs[scenario.name, name])
-                for scenario in self.scenarios for name in scenario.tools if self.runs.get((scenario.name, name))]
+        """One for each tool of each scenario, also where its turn has not come."""
+        return [table.row(scenario, self.tools[name], self.runs.get((scenario.name, name), []))
+                for scenario in self.scenarios for name in scenario.tools]
+
+    def lack(self, ended: str) -> str:
+        """What of ours has no figure, why, and what to do; empty when all have. `ended`: what ended the bench."""
+        rows = [row for row in self.rows() if row["tool"].startswith("ours") and not row["runs"]]
+        never = ", ".join(f"{row['scenario']} {row['tool']}" for row in rows if not row["tried"])
+        failed = ", ".join(f"{row['scenario']} {row['tool']}" for row in rows if row["tried"])
+        return "\n".join([*([f"never run: {never}: {ended}"] if never else []),
+                          *([f"no run ended well: {failed}: see why in the table, and in {self.failed} what was said"]
+                            if failed else [])])
 
     def write(self) -> None:
         self.record["minutes"] = round((time.monotonic() - self.begin) / 60, 1)
@@ -244,15 +254,21 @@ def main() -> int:
     bench = Bench(settings)
     say(f"{len(bench.scenarios)} scenarios, {settings.mbit:g} Mbit/s a port, {settings.size >> 20} MiB, at most "
         f"{settings.minutes:g} minutes; load {os.getloadavg()[0]:.1f}")
+    ended = (f"the {settings.minutes:g} minutes were too few: give the bench more (BENCH_MINUTES) or less to do"
+             " (BENCH_ONLY)")
     try:
         with kept(settings):
             bench.all()
     except KeyboardInterrupt:
         say("interrupted: these are the figures so far")
+        ended = "the bench was interrupted: let it end by itself"
     bench.write()
     print("\nratio: time of the last receiver / (bytes that must be sent / rate of a port); 1.034 is the limit of UDP, 1.046 "
           f"of TCP\n\n{table.text(bench.rows())}\n\n{settings.out}")
-    return 0 if all(row["runs"] for row in bench.rows() if row["tool"].startswith("ours")) else 1
+    lack = bench.lack(ended)
+    if lack:
+        print(lack, file=sys.stderr)
+    return 1 if lack else 0
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ class Settings:
         return cls(
             quick=quick, n=counts("BENCH_N", "4" if quick else "8,16,32"), mbit=number("BENCH_MBIT", 100),
             size=int(number("BENCH_SIZE", 16 if quick else 128)) << 20, runs=int(number("BENCH_RUNS", 1 if quick else 5)),
-            others=int(number("BENCH_OTHERS", 1 if quick else 3)), minutes=number("BENCH_MINUTES", 3 if quick else 45),
+            others=int(number("BENCH_OTHERS", 1 if quick else 3)), minutes=number("BENCH_MINUTES", 5 if quick else 45),
             only=[word for word in os.environ.get("BENCH_ONLY", "").split(",") if word],
             steal=number("BENCH_STEAL", 2) / 100, snooping=os.environ.get("BENCH_SNOOPING", "1") != "0",
             vm_size=int(number("BENCH_VM_SIZE", 4096)) << 20, build=build,

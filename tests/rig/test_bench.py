@@ -211,6 +211,22 @@ def test_what_waits_at_a_port_of_the_switch_is_not_the_senders():
         assert min(waits) > 60 * 1400 / 8, "the sender waited for a port of the switch"
 
 
+def test_what_never_had_its_turn_is_shown_and_is_no_success(tmp_path):
+    done, record = bench(tmp_path, "clean,ours,wire", BENCH_MINUTES="0.01")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert [(row["tool"], row["why"]) for row in record["rows"]] == [("wire", "never run"), ("ours", "never run")]
+    assert done.stdout.count("0/0  never run") == 2
+    assert "never run: clean-2 ours: the 0.01 minutes were too few: give the bench more (BENCH_MINUTES)" in done.stderr
+    assert "wire" not in done.stderr
+
+
+def test_ours_that_failed_is_named_and_another_is_not(imagined, monkeypatch, tmp_path):
+    one = imagined("clean-8,ours,wire,nginx")
+    monkeypatch.setattr(one, "run", lambda _, tool: {"ok": tool.name == "wire", "why": "no", "steal": 0})
+    one.all()
+    assert one.lack("") == f"no run ended well: clean-8 ours: see why in the table, and in {one.failed} what was said"
+
+
 @needs
 @pytest.mark.parametrize("step", ["_switch", "_ports", "rate"])
 def test_a_lab_that_cannot_be_built_leaves_nothing_to_the_next(monkeypatch, step):
