@@ -115,7 +115,8 @@ class Bench:
 
     def wanted(self, scenario, tool) -> int:
         mine = tool.name.startswith("ours") or tool.name == "wire"
-        return min(scenario.runs, self.settings.runs) if mine else min(scenario.others, self.settings.others)
+        runs = self.settings.runs if mine else self.settings.others
+        return min(runs, 1) if scenario.once else runs
 
     def due(self, scenario, tool, turn: int) -> bool:
         """Has this tool another run in this pass?"""

@@ -31,8 +31,7 @@ class Scenario:
     gigabit: bool = False  # ports of 1 Gbit/s, not shaped, and a processor for the server alone
     image: str = "noise"  # noise, disk, revision-PERCENT, vm
     what: str = ""
-    runs: int = 5  # of ours, at most
-    others: int = 1  # of the other tools, at most
+    once: bool = False  # one run of each tool is enough, as the row says
 
 
 @dataclasses.dataclass

@@ -13,29 +13,32 @@ def table(settings: Settings) -> list[Scenario]:
     most = settings.n[-1]
     least = settings.n[0]
     kill = min(3, most // 2)
-    few = [Scenario(f"clean-{n}", n, ("wire", "ours", "ours-chain", "tcp-chain", "udpcast", "uftp", "bittorrent", "nginx"), runs=3,
-                    others=2, what=f"{n} receivers, nothing goes wrong") for n in settings.n[:-1]]
+    tools = ("wire", "ours", "ours-chain", "tcp-chain", "udpcast", "uftp", "bittorrent", "nginx")
+    few = [Scenario(f"clean-{n}", n, tools, what=f"{n} receivers, nothing goes wrong") for n in settings.n[:-1]]
     return [
-        Scenario(f"clean-{most}", most, ALL + (("ours-chain",) if most == least else ()), others=3, what=f"{most} receivers, nothing goes wrong"),
-        Scenario("loss-0.1", most, ("ours", "udpcast", "uftp"), loss=1, others=2, what="each loses one frame in 1000"),
-        Scenario("loss-1", most, ("ours", "udpcast", "udpcast-fec", "uftp"), loss=10, others=2,
-                 what="each loses one frame in 100"),
-        Scenario("slow-port", most, ("ours", "udpcast", "uftp"), slow=1, runs=3, what="one port at a quarter of the rate"),
-        Scenario("slow-port-large", least, ("ours",), slow=1, runs=3, image="large",
+        Scenario(f"clean-{most}", most, ALL + (("ours-chain",) if most == least else ()),
+                 what=f"{most} receivers, nothing goes wrong"),
+        Scenario("loss-0.1", most, ("ours", "udpcast", "uftp"), loss=1, what="each loses one frame in 1000"),
+        Scenario("loss-1", most, ("ours", "udpcast", "udpcast-fec", "uftp"), loss=10, what="each loses one frame in 100"),
+        Scenario("slow-port", most, ("ours", "udpcast", "uftp"), slow=1, what="one port at a quarter of the rate"),
+        Scenario("slow-port-large", least, ("ours",), slow=1, image="large",
                  what="the same with twice the image: the switch's two seconds weigh half"),
-        Scenario("join", most, ("ours", "bittorrent"), join=(0.6, 0.3), runs=3,
-                 what="two join, at 30 and at 60 % of the time"),
-        Scenario("kill", most, ("ours", "udpcast"), kill=kill, runs=3,
+        Scenario("join", most, ("ours", "bittorrent"), join=(0.6, 0.3), what="two join, at 30 and at 60 % of the time"),
+        Scenario("kill", most, ("ours", "udpcast"), kill=kill,
                  what=f"{kill} are killed at half time, one of them restarted"),
-        Scenario("no-multicast", least, ("ours", "tcp-chain", "bittorrent"), multicast=False, runs=3, what="the switch drops multicast"),
-        Scenario("chain", most, ("ours-chain", "tcp-chain"), runs=1, what=f"{most} receivers in a chain: what does the machine carry?"),
-        Scenario("disk", least, ("ours", "ours-9", "udpcast-zstd"), image="disk", runs=3, what="a real disk, which compresses"),
-        Scenario("sender", 1, ("wire", "ours", "udpcast", "uftp"), gigabit=True, runs=3, image="huge",
+        Scenario("no-multicast", least, ("ours", "tcp-chain", "bittorrent"), multicast=False,
+                 what="the switch drops multicast"),
+        Scenario("chain", most, ("ours-chain", "tcp-chain"),
+                 what=f"{most} receivers in a chain: what does the machine carry?"),
+        Scenario("disk", least, ("ours", "ours-9", "udpcast-zstd"), image="disk", what="a real disk, which compresses"),
+        Scenario("sender", 1, ("wire", "ours", "udpcast", "uftp"), gigabit=True, image="huge",
                  what="1 Gbit/s, and a processor for the server alone: what the sender costs"),
         *few,
-        *(Scenario(f"revision-{percent}", 1, ("ours", "casync", "zsync", "rsync"), image=f"revision-{percent}", runs=1,
+        # These rows count bytes, and the same revision costs the same bytes each time.
+        *(Scenario(f"revision-{percent}", 1, ("ours", "casync", "zsync", "rsync"), image=f"revision-{percent}", once=True,
                    what=f"a revision that differs by {percent} %") for percent in (1, 10)),
-        Scenario("first-vm", 2, ("ours",), image="vm", runs=1, what="the first VM ready, lazy against full copy"),
+        # A run takes eight minutes, and compares what it measured itself within them.
+        Scenario("first-vm", 2, ("ours",), image="vm", once=True, what="the first VM ready, lazy against full copy"),
     ]
 
 

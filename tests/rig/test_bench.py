@@ -220,6 +220,24 @@ def test_what_never_had_its_turn_is_shown_and_is_no_success(tmp_path):
     assert "wire" not in done.stderr
 
 
+def test_with_enough_time_all_have_their_runs_and_take_turns(imagined, monkeypatch):
+    """Where one run is enough, that is the table's own choice, and there are no more such rows than these."""
+    def well(scenario, tool):
+        order.append((scenario.name, tool.name))
+        return {"ok": True, "why": "", "steal": 0}
+
+    order = []
+    one = imagined("", BENCH_RUNS="5", BENCH_OTHERS="3", BENCH_MINUTES="9999")
+    monkeypatch.setattr(one, "run", well)
+    monkeypatch.setattr(one, "write", lambda: None)
+    monkeypatch.setattr(firstvm, "run", lambda _, tool: well(one.scenarios[-1], tool))
+    one.all()
+    for (scenario, tool), runs in one.runs.items():
+        once = scenario in ("revision-1", "revision-10", "first-vm")
+        assert len(runs) == (1 if once else 5 if tool.startswith("ours") or tool == "wire" else 3), (scenario, tool)
+    assert order[:len(one.runs)] == list(one.runs), "the first pass takes each tool in each scenario once"
+
+
 def test_ours_that_failed_is_named_and_another_is_not(imagined, monkeypatch, tmp_path):
     one = imagined("clean-8,ours,wire,nginx")
     monkeypatch.setattr(one, "run", lambda _, tool: {"ok": tool.name == "wire", "why": "no", "steal": 0})
