@@ -437,16 +437,21 @@ static bool send_ahead(struct sender *sender, struct send_block *block)
 			return false;
 	for (unsigned g = 0; g < block->layout.groups && n > 0; g++)
 		block->target[g] = (uint8_t)n;
+	block->unasked = (uint8_t)n;
 	return n > 0;
 }
 
-/* Whoever asks next should know what was needed here. */
+/* Whoever asks next should know what was needed here. Where what went out unasked was enough, nobody knows how much
+ * of it was needed: that teaches nothing, or each such block would make the next one larger. */
 static void usual_learn(struct sender *sender, const struct send_block *block)
 {
 	double sum = 0;
 
-	for (unsigned g = 0; g < block->layout.groups; g++)
-		sum += block->target[g];
+	for (unsigned g = 0; g < block->layout.groups; g++) {
+		bool enough = block->unasked > 0 && block->target[g] == block->unasked;
+
+		sum += enough ? sender->usual_parities : block->target[g];
+	}
 	sum /= block->layout.groups;
 	sender->usual_parities += (sum - sender->usual_parities) / 4;
 }

@@ -103,6 +103,7 @@ struct send_block {
 	int64_t news_ms;				/* when there was any */
 	bool news;					/* since the last round */
 	bool ahead;					/* parities before anybody asked: decided */
+	uint8_t unasked;				/* so many of each group */
 	bool repaired;					/* something was sent since */
 	unsigned again;					/* times the last one was asked in vain */
 	int64_t opened_ms, asked_ms;

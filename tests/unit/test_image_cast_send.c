@@ -111,6 +111,7 @@ static void what_lacked_of_late_goes_out_unasked_with_a_little_more(void **state
 	answer(alone, 0);
 	run(alone, block, BEGIN_MS + 4);
 	assert_false(block->open);
+	assert_true(alone->sender.usual_parities > 1.19 && alone->sender.usual_parities < 1.21);
 
 	block = begin(alone);
 	alone->sender.usual_parities = 0.3;
