@@ -59,6 +59,7 @@ static const struct json_field image_fields[] = {
 	FIELD(struct proto_image, revision, JSON_KIND_UINT, true),
 	FIELD(struct proto_image, digest, JSON_KIND_SHA256, true),
 	FIELD_MAX(struct proto_image, peers, JSON_KIND_STRINGS, false, PEERS_MAX),
+	FIELD(struct proto_image, record, JSON_KIND_BOOL, false),
 };
 
 static const struct json_field vm_fields[] = {
@@ -112,6 +113,7 @@ static const struct json_field image_seen_fields[] = {
 	FIELD(struct proto_image_seen, have, JSON_KIND_UINT, true),
 	FIELD(struct proto_image_seen, total, JSON_KIND_UINT, true),
 	FIELD_MAX(struct proto_image_seen, reason, JSON_KIND_STRING, false, 512),
+	FIELD_MAX(struct proto_image_seen, notes, JSON_KIND_STRINGS, false, PROTO_NOTES_MAX),
 };
 
 static const struct json_field vm_seen_fields[] = {

@@ -12,7 +12,7 @@
 
 enum { PROTO_VERSION = 1, GOAL_MAX_BYTES = 4 << 20, REPORT_MAX_BYTES = 1 << 20 };
 /* Of a goal, and of a report; a document with more is refused. */
-enum { PROTO_IMAGES_MAX = 64 };
+enum { PROTO_IMAGES_MAX = 64, PROTO_NOTES_MAX = 8 /* of one image */ };
 
 /* One line of the hosts file of a cluster. */
 struct proto_peer {
@@ -44,6 +44,7 @@ struct proto_image {
 	uint64_t revision;
 	char *digest; /* SHA-256 of the manifest */
 	struct strings peers; /* "http://10.71.0.12:8081": PCs that hold it, asked before chunk_url */
+	bool record; /* nobody knows yet in which order a boot reads it: its first VM is to show that */
 };
 VEC_OF(proto_images, struct proto_image);
 
@@ -88,6 +89,8 @@ struct proto_image_seen {
 	char *digest;
 	uint64_t have, total; /* bytes of chunks present / all; equal: whole and verified */
 	char *reason;	      /* why the last try to get it failed, one line; else NULL */
+	struct strings notes; /* what went wrong on its way here and did not stop it, a line each: a
+				 neighbour that sent wrong data, a way left for another. The newest */
 };
 VEC_OF(proto_images_seen, struct proto_image_seen);
 

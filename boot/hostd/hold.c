@@ -74,10 +74,18 @@ int hold_open(
 	return 0;
 }
 
+static void wake(const struct hold_progress *progress)
+{
+	if (progress->loop)
+		loop_post(progress->loop, progress->poke, progress->arg);
+}
+
 static void note_peer(const char *text, void *arg)
 {
-	(void)arg;
+	struct hold_progress *progress = arg;
 	log_warning("image: %s", text);
+	notes_add(&progress->notes, text);
+	wake(progress);
 }
 
 static void note_progress(uint64_t have, uint64_t total, void *arg)
@@ -87,8 +95,8 @@ static void note_progress(uint64_t have, uint64_t total, void *arg)
 	progress->have = have;
 	progress->total = total;
 	progress->limited = progress->room && progress->room < total;
-	if (news && progress->loop)
-		loop_post(progress->loop, progress->poke, progress->arg);
+	if (news)
+		wake(progress);
 }
 
 /* All is here that may be; what was whole before stays so, whatever the room is now. */
@@ -182,8 +190,7 @@ static int started(const char *image_dir, const char *digest, struct hold_progre
 			return error_make(err, -errno, "%s: %s", path, strerror(errno));
 	}
 	progress->startable = true;
-	if (progress->loop)
-		loop_post(progress->loop, progress->poke, progress->arg);
+	wake(progress);
 	return 0;
 }
 

@@ -4,6 +4,7 @@
 #define HOSTD_HOLD_H
 
 #include <stdatomic.h>
+#include "boot/hostd/notes.h"
 #include "boot/hostd/reconcile.h"
 #include "images/chain.h"
 #include "lib/error.h"
@@ -26,6 +27,7 @@ void held_image_done(struct held_image *image);
 /* How far a fetch is; written by the worker, read by the loop thread, which may also call it off.
  */
 struct hold_progress {
+	struct notes notes; /* what a person should know of the way it takes */
 	_Atomic uint64_t have, total;
 	atomic_bool cancel;
 	atomic_bool startable; /* a VM could start, if its disk is served while it comes */
@@ -36,8 +38,8 @@ struct hold_progress {
 	uint16_t serve_port;   /* where this host serves peers; 0: nowhere */
 	struct chain_server *chain;  /* and passes on; NULL: it does not */
 	uint64_t room;	   /* bytes of data that may be held of it; 0: as many as it has */
-	struct loop *loop; /* `poke` is posted there when the size is known and when `startable` is
-			      set; NULL: never */
+	struct loop *loop; /* `poke` is posted there when the size is known, when `startable` is set
+			      and when there is a note; NULL: never */
 	loop_fn *poke;
 	void *arg;
 };

@@ -376,6 +376,7 @@ void image_tracks_done(struct image_tracks *images)
 	vec_each (struct image_track, image, images) {
 		free(image->digest);
 		free(image->reason);
+		strings_done(&image->notes);
 	}
 	vec_done(images);
 }

@@ -43,6 +43,7 @@ struct image_track {
 	bool full;	/* the last fetch found no room */
 	struct hold_progress *progress; /* while it is being fetched, else NULL */
 	char *reason;
+	struct strings notes; /* as in proto_image_seen */
 };
 VEC_OF(image_tracks, struct image_track);
 

@@ -110,6 +110,8 @@ static void add_images(struct proto_report *report, const struct report_view *vi
 		line->have = image->have;
 		line->total = image->total;
 		line->reason = image->failures && image->reason ? report_clip(image->reason) : NULL;
+		vec_each (char *, note, &image->notes)
+			vec_push(&line->notes, xstrdup(*note));
 	}
 }
 

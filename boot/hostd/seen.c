@@ -163,6 +163,7 @@ static void image_ended(
 	} else {
 		free(track->digest);
 		free(track->reason);
+		strings_done(&track->notes);
 		vec_remove(&seen->images, track - seen->images.at);
 		vec_each (struct image_track, image, &seen->images)
 			image->full = false; /* is it still? The next fetch finds out */
@@ -206,6 +207,7 @@ void seen_progress(struct host_seen *seen)
 		if (image->progress) {
 			image->have = image->progress->have;
 			image->total = image->progress->total;
+			notes_take(&image->progress->notes, &image->notes);
 		}
 }
 

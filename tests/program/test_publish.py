@@ -181,6 +181,22 @@ def test_deleting_the_published_one_takes_force(controller):
     assert add_revision(controller)["revision"] == 3, "no number is used twice"
 
 
+def test_what_goes_wrong_on_the_way_is_told_once(controller, night):
+    """A host that gets its image all the same says whom it does not ask again; a PC that flips bits is known by it."""
+    image = add_revision(controller)
+    line = {"digest": image["digest"], "have": 0, "total": 0}
+    liar = "10.71.0.12:8082 sent wrong data 3 times and is passed over"
+    slow = "10.71.0.13:8082 gets 0.9 MB/s where 11.0 are to be had, and is passed over"
+    for notes in ([liar], [liar], [liar, slow], [slow]):
+        assert night.report(images=[{**line, "notes": notes}]).status == 204
+    assert night.report(images=[{**line, "notes": ["two\nlines"]}]).status == 400
+    assert night.report(images=[{**line, "notes": [liar] * 9}]).status == 400
+    assert [(e["subject"], e["text"]) for e in controller.events("image.source")] == [
+        ("pc/pc1", f"PC pc1 gets image mpi revision 1 another way: {liar}"),
+        ("pc/pc1", f"PC pc1 gets image mpi revision 1 another way: {slow}")]
+    assert controller.events("image.failed") == []
+
+
 def test_a_hosts_trouble_is_told_once(controller, night):
     image = add_revision(controller)
     line = {"digest": image["digest"], "have": 0, "total": 0}

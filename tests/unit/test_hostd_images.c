@@ -218,6 +218,40 @@ static void add_image(struct proto_goal *goal, char letter)
 		((struct proto_image){.name = xstrdup("next"), .digest = digest_of(letter)}));
 }
 
+/* What workers say of an image's way: the newest, none twice, for as long as the image is known. */
+static void test_notes_of_the_way(void **state)
+{
+	struct host_seen seen = {.domains_known = true};
+	struct hold_progress first = {0}, second = {0};
+	(void)state;
+	fetch_begun(&seen, 'a', &first);
+	notes_add(&first.notes, "a neighbour\nlies");
+	notes_add(&first.notes, "a neighbour\nlies");
+	seen_progress(&seen);
+	const struct strings *notes = &seen.images.at[0].notes;
+	assert_int_equal(notes->n, 1);
+	assert_string_equal(notes->at[0], "a neighbour lies");
+	end_image(&seen, STEP_FETCH_IMAGE, 'a', -EIO);
+	seen.images.at[0].progress = &second;
+	notes_add(&second.notes, "a neighbour lies");
+	for (int i = 0; i < PROTO_NOTES_MAX + 1; i++) {
+		auto_free char *text = xasprintf("number %d", i);
+		notes_add(&second.notes, text);
+		seen_progress(&seen);
+	}
+	assert_int_equal(notes->n, PROTO_NOTES_MAX);
+	assert_string_equal(notes->at[0], "number 1");
+	assert_string_equal(notes->at[PROTO_NOTES_MAX - 1], "number 8");
+	for (int i = 0; i < 3 * PROTO_NOTES_MAX; i++) { /* more than it holds, at once */
+		auto_free char *text = xasprintf("again %d", i);
+		notes_add(&second.notes, text);
+	}
+	seen_progress(&seen);
+	assert_string_equal(notes->at[0], "again 16");
+	assert_string_equal(notes->at[PROTO_NOTES_MAX - 1], "again 23");
+	host_seen_done(&seen);
+}
+
 /* Each takes a worker, and others need workers, too. a.. to d.. are wanted by VMs, e.. to g.. by the list. */
 static void test_few_fetches_at_a_time(void **state)
 {
@@ -463,6 +497,7 @@ int main(void)
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_memory_is_promised_once),
 		cmocka_unit_test(test_vms_that_came_since_take_memory),
+		cmocka_unit_test(test_notes_of_the_way),
 		cmocka_unit_test(test_few_fetches_at_a_time),
 		cmocka_unit_test(test_a_full_disk_costs_one_image_a_try),
 		cmocka_unit_test(test_many_small_images),

@@ -143,7 +143,8 @@ static void test_report(void **state)
 
 	(void)state;
 	mac_parse("52:54:00:00:00:01", &report.facts.mac);
-	vec_push(&report.images, ((struct proto_image_seen){xstrdup(digest), 5, 10, xstrdup("cut off")}));
+	vec_push(&report.images, ((struct proto_image_seen){xstrdup(digest), 5, 10, xstrdup("cut off"), {0}}));
+	vec_push(&report.images.at[0].notes, xstrdup("a neighbour lies"));
 	vec_push(&report.vms,
 		((struct proto_vm_seen){xstrdup("a-001"), VM_FAILED, xstrdup("no memory"), 0}));
 	vec_push(&report.vms, ((struct proto_vm_seen){xstrdup("a-002"), VM_READY, NULL, 900}));
@@ -151,6 +152,7 @@ static void test_report(void **state)
 	assert_int_equal(proto_report_read(text, strlen(text), &back, &err), 0);
 	again = proto_report_write(&back);
 	assert_string_equal(text, again);
+	assert_string_equal(back.images.at[0].notes.at[0], "a neighbour lies");
 	assert_int_equal(back.vms.at[0].state, VM_FAILED);
 	assert_null(back.vms.at[1].reason);
 	assert_true(back.facts.kvm);
