@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* One nbdkit for each image that VMs read while it comes (images/base_nbd.c is its plugin).
+/* One nbdkit for each image that VMs read while it comes, or whose first VM is to show in which order
+ * a boot reads it (images/base_nbd.c is its plugin).
  *
  * A server is a child of ours and ends with us, however we end: what is left by a hostd that died
  * is a mark, and by it the next one knows that VMs wait there. (Not the socket: it is missing from
@@ -42,7 +43,6 @@ struct base {
 	struct loop_timer *again;
 	int64_t began_ms;
 	unsigned failures;
-	bool was_ready;
 };
 VEC_OF(base_list, struct base *);
 
@@ -216,14 +216,9 @@ void bases_follow(struct bases *bases, const char *image_dir, const struct proto
 	}
 }
 
-bool bases_first_ready(struct bases *bases, const char *digest)
+bool bases_serves(const struct bases *bases, const char *digest)
 {
-	struct base *base = find(bases, digest);
-	bool first = base && !base->was_ready;
-
-	if (base)
-		base->was_ready = true;
-	return first;
+	return find(bases, digest) != NULL;
 }
 
 static void end(struct base *base)

@@ -28,8 +28,8 @@ void bases_note(struct bases *bases, struct image_track *image);
  * reading. `goal` NULL: no server of chunks is known. */
 void bases_follow(struct bases *bases, const char *image_dir, const struct proto_goal *goal,
 	struct image_tracks *images);
-/* The first guest of an image that is served here said ready: true once. */
-bool bases_first_ready(struct bases *bases, const char *digest);
+/* Is there one? */
+bool bases_serves(const struct bases *bases, const char *digest);
 /* The image goes: so does its server. */
 void bases_drop(struct bases *bases, const char *digest);
 

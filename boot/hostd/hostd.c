@@ -52,6 +52,7 @@ struct hostd {
 	struct host_seen seen;
 	struct lister *lister;
 	struct bases *bases;
+	struct traces *traces;
 	struct sharing *sharing; /* from when it is known where images lie */
 	struct guestlinks guests;
 	struct link *link;
@@ -170,8 +171,8 @@ static void guest_spoke(const char *id, const struct guest_line *line, void *arg
 	int r = vm_note_ready(h->place.vm_dir, id, ready_ms, &err);
 	if (r < 0)
 		log_warning("VM %s: %s", id, error_text(err, r));
-	if (vm && bases_first_ready(h->bases, vm->image))
-		trace_send(h->loop, &h->identity, h->place.image_dir, vm->image);
+	if (vm && bases_serves(h->bases, vm->image))
+		traces_ready(h->traces, h->place.image_dir, vm->image);
 	tell(h);
 }
 
@@ -241,6 +242,7 @@ static struct hold_progress *new_progress(struct hostd *h, struct image_track *i
 static void start_step(struct hostd *h, const struct step *step)
 {
 	struct hold_progress *progress = NULL;
+	bool record = false;
 	seen_step_begun(&h->seen, step, goal_of(h));
 	lister_changed(h->lister);
 	if (step->kind == STEP_FETCH_IMAGE) {
@@ -251,10 +253,12 @@ static void start_step(struct hostd *h, const struct step *step)
 		bases_drop(h->bases, step->subject);
 	if (step->kind == STEP_MAKE_VM) {
 		const char *digest = goal_vm(goal_of(h), step->subject)->image;
-		if (!image_track_find(&h->seen, digest)->whole)
+		record = h->bases && goal_image_record(goal_of(h), digest) && !traces_know(h->traces, digest);
+		if (record || !image_track_find(&h->seen, digest)->whole)
 			bases_serve(h->bases, h->place.image_dir, digest, goal_of(h));
 	}
-	work_start(h->loop, &h->place, goal_of(h), step, progress, step_ended, h);
+	const struct work_wanted wanted = {step, progress, record};
+	work_start(h->loop, &h->place, goal_of(h), &wanted, step_ended, h);
 }
 
 /* ---- leaving ---- */
@@ -537,6 +541,7 @@ int hostd_new(struct loop *loop, const struct hostd_options *options,
 	h->due_timer = loop_timer_new(loop, something_due, h);
 	loop_timer_at(h->lease_timer, leaving(h) ? -1 : h->keep.deadline_ms);
 	h->bases = bases_new(loop, options->base_plugin, options->vm_dir);
+	h->traces = traces_new(loop, &h->identity);
 	h->lister = lister_new(loop, &h->place, listed, h);
 	h->scratch_pending = options->scratch != NULL;
 	if (h->scratch_pending)
@@ -569,6 +574,7 @@ void hostd_free(struct hostd *h)
 	if (!h)
 		return;
 	bases_free(h->bases);
+	traces_free(h->traces);
 	sharing_free(h->sharing);
 	link_free(h->link);
 	lister_free(h->lister);

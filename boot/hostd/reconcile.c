@@ -74,6 +74,15 @@ bool goal_image_wanted(const struct proto_goal *goal, const char *digest)
 	return goal_image_of_vm(goal, digest);
 }
 
+bool goal_image_record(const struct proto_goal *goal, const char *digest)
+{
+	if (goal)
+		vec_each (struct proto_image, image, &goal->images)
+			if (strcmp(image->digest, digest) == 0)
+				return image->record;
+	return false;
+}
+
 struct vm_track *vm_track_find(const struct host_seen *seen, const char *id)
 {
 	vec_each (struct vm_track, vm, &seen->vms)

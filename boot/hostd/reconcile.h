@@ -91,6 +91,8 @@ uint64_t image_need(const struct image_track *track, bool wanted);
 uint64_t image_share(const struct host_seen *seen, const struct proto_goal *goal, const char *digest);
 /* By its list or by one of its VMs; goal NULL: no. */
 bool goal_image_wanted(const struct proto_goal *goal, const char *digest);
+/* Is the order in which a boot reads it wanted? Goal NULL: no. */
+bool goal_image_record(const struct proto_goal *goal, const char *digest);
 struct vm_track *vm_track_find(const struct host_seen *seen, const char *id);
 struct image_track *image_track_find(const struct host_seen *seen, const char *digest);
 void host_seen_done(struct host_seen *seen);

@@ -96,21 +96,29 @@ static int make_files(const struct vm_place *place, const struct proto_vm *vm, c
 	return r;
 }
 
+/* The socket of the server through which the disk is read, NULL: its file is. A recording is not worth
+ * a VM: where the server does not answer, an image that is whole is read without. */
+static int pick_server(const struct vm_place *place, const char *digest, bool whole, bool record,
+	char **ret_server, struct error **err)
+{
+	if (whole && !record)
+		return 0;
+	auto_free char *server = base_socket(place->vm_dir, digest);
+	int r = base_wait(server, BASE_WAIT_MS, whole ? NULL : err);
+	if (r == 0)
+		*ret_server = TAKE_PTR(server);
+	return whole ? 0 : r;
+}
+
 static int start_domain(const struct vm_place *place, const struct proto_vm *vm,
-	const struct held_image *image, const char *uuid, const char *disk, const char *seed,
-	struct error **err)
+	const struct held_image *image, const char *server, const char *uuid, const char *disk,
+	const char *seed, struct error **err)
 {
 	auto_free char *channel = vm_channel_path(place->vm_dir, vm->id);
 	auto_free char *log = console_path(place->vm_dir, vm->id);
-	auto_free char *server = image->whole ? NULL : base_socket(place->vm_dir, vm->image);
 	if (strlen(channel) >= sizeof(((struct sockaddr_un *)0)->sun_path))
 		return error_make(err, -ENAMETOOLONG,
 			"the path of the guest's channel is too long: %s", channel);
-	if (server) {
-		int r = base_wait(server, BASE_WAIT_MS, err);
-		if (r < 0)
-			return r;
-	}
 	const struct domxml domain = {
 		.id = vm->id,
 		.uuid = uuid,
@@ -134,13 +142,14 @@ static int start_domain(const struct vm_place *place, const struct proto_vm *vm,
 	return place->backend->start(place->uri, xml, err);
 }
 
-int vm_make(const struct vm_place *place, const struct proto_vm *vm, int64_t started_ms,
+int vm_make(const struct vm_place *place, const struct proto_vm *vm, bool record, int64_t started_ms,
 	struct error **err)
 {
 	char uuid[UUID_TEXT];
 	vm_uuid(vm->context.instance_id, uuid);
 	auto_free char *disk = in_folder(place->vm_dir, vm->id, "disk.qcow2");
 	auto_free char *seed = in_folder(place->vm_dir, vm->id, "seed.iso");
+	auto_free char *server = NULL;
 	struct held_image image = {0};
 	struct made made = {.uuid = uuid, .started_ms = started_ms};
 	int r = hold_open(place->image_dir, vm->image, &image, err);
@@ -149,7 +158,9 @@ int vm_make(const struct vm_place *place, const struct proto_vm *vm, int64_t sta
 	if (r == 0)
 		r = write_made(place->vm_dir, vm->id, &made, err);
 	if (r == 0)
-		r = start_domain(place, vm, &image, uuid, disk, seed, err);
+		r = pick_server(place, vm->image, image.whole, record, &server, err);
+	if (r == 0)
+		r = start_domain(place, vm, &image, server, uuid, disk, seed, err);
 	held_image_done(&image);
 	return r;
 }

@@ -40,10 +40,11 @@ struct vm_place {
 	bool kvm;
 };
 
-/* Makes folder, overlay and seed disc where they are missing and starts the domain. started_ms is
- * written down beside them, so that a later hostd knows it. On failure the domain does not run; the
- * files may stay. */
-int vm_make(const struct vm_place *place, const struct proto_vm *vm, int64_t started_ms,
+/* Makes folder, overlay and seed disc where they are missing and starts the domain. It reads the disk
+ * of its image through the image's server (base.h), which must be there then, while that is not whole,
+ * or with `record`: the server remembers the order. started_ms is written down beside them, so that a
+ * later hostd knows it. On failure the domain does not run; the files may stay. */
+int vm_make(const struct vm_place *place, const struct proto_vm *vm, bool record, int64_t started_ms,
 	struct error **err);
 /* Asks the guest to shut down. */
 int vm_stop(const struct vm_place *place, const char *id, struct error **err);

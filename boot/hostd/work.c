@@ -15,7 +15,8 @@ struct work {
 	enum step_kind kind;
 	char *subject;
 	const struct vm_place *place;
-	struct proto_vm vm; /* MAKE */
+	struct proto_vm vm; /* MAKE, with record */
+	bool record;
 	char *url;	    /* FETCH, with key, name, revision and peers of the image */
 	char *pc, *cast, *key, *name;
 	uint64_t revision;
@@ -63,7 +64,7 @@ static void run(void *arg)
 		w->rc = hold_drop(w->place->image_dir, w->subject, &w->err);
 		break;
 	case STEP_MAKE_VM:
-		w->rc = vm_make(w->place, &w->vm, w->began_ms, &w->err);
+		w->rc = vm_make(w->place, &w->vm, w->record, w->began_ms, &w->err);
 		break;
 	case STEP_STOP_VM:
 		w->rc = vm_stop(w->place, w->subject, &w->err);
@@ -128,13 +129,15 @@ static void copy_image(struct work *w, const struct proto_goal *goal)
 }
 
 void work_start(struct loop *loop, const struct vm_place *place, const struct proto_goal *goal,
-	const struct step *step, struct hold_progress *progress, work_fn *fn, void *arg)
+	const struct work_wanted *wanted, work_fn *fn, void *arg)
 {
+	const struct step *step = wanted->step;
 	struct work *w = xnew(struct work);
 	w->kind = step->kind;
 	w->subject = xstrdup(step->subject);
 	w->place = place;
-	w->progress = progress;
+	w->progress = wanted->progress;
+	w->record = wanted->record;
 	w->fn = fn;
 	w->arg = arg;
 	w->rc = -ECANCELED;

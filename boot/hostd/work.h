@@ -17,11 +17,16 @@ struct work_end {
 };
 typedef void work_fn(const struct work_end *end, void *arg);
 
+struct work_wanted {
+	const struct step *step;
+	struct hold_progress *progress; /* of a fetch, else NULL; must live until fn */
+	bool record; /* of a VM to be made: as vm_make takes it */
+};
+
 /* Copies what the step needs of `goal` (its VM, its chunk URL), runs it in a worker and calls fn on
- * the loop thread. `place` must live as long as the loop. `progress` (fetches only) must live until
- * fn. */
+ * the loop thread. `place` must live as long as the loop. */
 void work_start(struct loop *loop, const struct vm_place *place, const struct proto_goal *goal,
-	const struct step *step, struct hold_progress *progress, work_fn *fn, void *arg);
+	const struct work_wanted *wanted, work_fn *fn, void *arg);
 /* Calls the backend's warm in a worker. */
 void work_warm(struct loop *loop, struct vm_place *place);
 

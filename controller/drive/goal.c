@@ -65,6 +65,15 @@ static int add_vm(struct controller *controller, struct proto_goal *goal, const 
 	return r < 0 ? error_wrap(err, r, "VM %s", vm->id) : 0;
 }
 
+/* The first VM of an image shows in which order a boot reads it, also on a PC that has all of it already. */
+static void want_traces(const struct controller *controller, struct proto_goal *goal)
+{
+	vec_each (struct proto_image, image, &goal->images) {
+		auto_free char *path = xasprintf("%s/store/traces/%s", controller->config.state_dir, image->digest);
+		image->record = access(path, F_OK) < 0;
+	}
+}
+
 static int fill_host(struct controller *controller, const struct pc *pc, const struct night *night,
 	struct proto_goal *goal, struct error **err)
 {
@@ -89,6 +98,7 @@ static int fill_host(struct controller *controller, const struct pc *pc, const s
 		r = holders_goal(controller, pc, goal, err);
 	if (r >= 0)
 		cast_goal(controller, pc->name, goal);
+	want_traces(controller, goal);
 	return r;
 }
 

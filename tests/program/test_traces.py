@@ -33,6 +33,7 @@ def tell(controller, host, digest, text: bytes, length: int | None = None):
 def test_the_first_trace_is_kept_and_given(hosting):
     controller, host, digest = hosting
     assert controller.boot(f"/traces/{digest}").status == 404
+    assert [image["record"] for image in host.goal().json["images"]] == [True], "it is wanted"
     for text in (b"", b"1", b"4\n", b"1\n1\n", b"one\n", b"1\n\x00\n", b" 1\n"):
         assert tell(controller, host, digest, text).status == 400, text
         assert controller.boot(f"/traces/{digest}").status == 404, "nothing is left behind"
@@ -42,6 +43,7 @@ def test_the_first_trace_is_kept_and_given(hosting):
     assert answer.status == 200 and answer.body == b"2\n0\n"
     assert tell(controller, host, digest, b"1\n").status == 204
     assert controller.boot(f"/traces/{digest}").body == b"2\n0\n", "the first word stands"
+    assert [image["record"] for image in host.goal().json["images"]] == [False]
 
 
 def test_only_of_an_image_that_the_host_runs(hosting):

@@ -69,6 +69,7 @@ class Controller:
         self.refusal, self.refused = "", 0  # what reports are answered with; how many were
         self.strangers = 0
         self.traces: dict[str, list[int]] = {}
+        self.busy = 0  # so many traces are answered 503
         self.chunk_delay = 0.0  # seconds, before each answer
         self.chunks_asked = 0
         self.changed = threading.Condition()
@@ -184,6 +185,10 @@ class Api(http.server.BaseHTTPRequestHandler):
         c = self.server.controller
         text = self.rfile.read(int(self.headers["Content-Length"])).decode("ascii")
         assert self.path.startswith("/api/v1/host/traces/") and self.host()
+        if c.busy > 0:
+            c.busy -= 1
+            self.problem(503, "the controller is being restarted")
+            return
         c.traces[self.path.rsplit("/", 1)[1]] = [int(line) for line in text.splitlines()]
         self.answer(204)
 

@@ -100,6 +100,31 @@ def test_ready_long_before_the_image_is_here(boot, controller, machine, store):
     assert servers(host) == []
 
 
+def test_a_boot_is_recorded_where_the_image_was_whole_before(boot, controller, machine, store):
+    """Preloaded PCs have all of a revision before its first VM. They show in which order a boot reads it all the same,
+    and tell it when the controller is there again."""
+    digest = store["vm"]["digest"]
+    host = boot(controller, machine.argv, base_plugin=PLUGIN)
+    image = {"name": "vm", "revision": 1, "digest": digest, "peers": [], "record": True}
+    controller.want(1, images=[image])
+    until((host.dir / "images" / digest / "complete").exists, 60, "the image is whole")
+    controller.busy = 2
+    controller.want(2, [vm(1, digest)], images=[image])
+    controller.wait_report(lambda r: states(r) == {"alice-001": "ready"}, 180, "VM ready")
+    host.hostd.wait_for("its boot trace was not told, trying again: ", 20)
+    trace = until(lambda: controller.traces.get(digest), 30, "the boot trace")
+    assert controller.busy == 0
+    assert [n for n in trace if 160 <= n < 164] == [160, 161, 162, 163] and len(trace) < 200, trace
+
+    # One recording is enough, whatever an old goal says.
+    controller.want(3, [vm(1, digest), vm(2, digest)], images=[image])
+    controller.wait_report(lambda r: states(r) == {"alice-001": "ready", "alice-002": "ready"}, 180, "both ready")
+    assert "protocol='nbd'" in machine.virsh("dumpxml", "nc-alice-001").stdout
+    assert "protocol='nbd'" not in machine.virsh("dumpxml", "nc-alice-002").stdout
+    controller.want(4)
+    controller.wait_report(lambda r: r["generation"] == 4 and not r["vms"] and not r["images"], 90, "all gone")
+
+
 def test_a_disk_that_never_fits(boot, controller, machine, store):
     digest = store["large"]["digest"]
     host = boot(controller, machine.argv, base_plugin=PLUGIN)
