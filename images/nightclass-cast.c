@@ -107,8 +107,11 @@ static void print_progress(const struct cast_progress *progress, void *arg)
 
 static int send_main(struct cast_send *job, bool chain)
 {
-	const struct chain_serve root = {
-		.port = CHAIN_PORT, .store = job->store, .rate = job->rate};
+	char address[IP4_TEXT];
+	const struct chain_serve root = {.address = ip4_format(job->address, address),
+		.port = CHAIN_PORT,
+		.store = job->store,
+		.rate = job->rate};
 	struct chain_server *server = NULL;
 	auto_error struct error *err = NULL;
 	int r;

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What leaves the server's port by nightclass-cast: no more than it was told, one copy, and what each PC asked for: with
 several images at once, and in a lab that has no multicast at all."""
+import errno
 import json
 import random
+import socket
 import subprocess
 import time
 
@@ -10,7 +12,7 @@ import pytest
 
 from tests.rig import test_cast as cast
 from tests.rig.test_cast import Program, Segment
-from tests.rig.test_chain import digest_of, image, import_ok, stored  # noqa: F401
+from tests.rig.test_chain import PORT, digest_of, image, import_ok, made_in, stored  # noqa: F401
 
 
 @pytest.fixture
@@ -95,6 +97,23 @@ def test_a_lab_without_multicast_is_a_chain(segment, tmp_path):
     assert not [line for line in (tmp_path / "asked").read_text().splitlines() if "/chunks/" in line], "not by HTTP"
     assert {one["lane"] for line in told for one in line["receivers"]} == {"peers"} and max(line["chain"] for line in told) == 1
     assert all(line["sent"] < 20000 for line in told), "frames went to a group"
+
+
+def test_the_chain_begins_on_the_labs_side_only(segment, image):  # noqa: F811
+    """The server has another network, as to the rest of the school: who asks there finds no door."""
+    _, start = segment(image[0], ["pc-1"])
+    cast.run("ip", "-n", "castsrv", "addr", "add", "10.45.0.1/32", "dev", "lo")
+    cast.run("ip", "-n", "pc-1", "route", "add", "10.45.0.1/32", "via", cast.SERVER)
+    sender = start("castsrv", "send", "--store", image[0], "--no-multicast", "--port", cast.PORT, "--interface", cast.SERVER, image[1])
+    sender.wait_line(lambda line: "receivers" in line)
+
+    def asked(address: str) -> int:
+        with made_in("pc-1", socket.socket) as caller:
+            caller.settimeout(20)
+            return caller.connect_ex((address, PORT))
+
+    assert asked(cast.SERVER) == 0
+    assert asked("10.45.0.1") == errno.ECONNREFUSED
 
 
 def two_images(start, place, wanted: dict, mbit: int):
