@@ -9,7 +9,8 @@
  * byte a second defeats).
  *
  * A chunk is asked for by its digest alone. The images that lie in the folder are opened when they
- * are first needed and kept open, each with an index from digest to place, made once. One that was
+ * are first needed and kept open, each with an index from digest to place, made once; all of them,
+ * since any may have the chunk, and with room for fewer each would push out another. One that was
  * removed is closed when its remover says so, at the latest at the next request, since open files
  * keep their room. One that an earlier boot left is not opened: that would verify it, for minutes,
  * with all requests waiting behind it. What is held is packed anew for each answer, at zstd's
@@ -29,6 +30,7 @@
 #include "images/source.h"
 #include "images/store.h"
 #include "lib/clock.h"
+#include "lib/proto.h"
 #include "lib/str.h"
 
 enum {
@@ -36,9 +38,9 @@ enum {
 	PER_ADDRESS = 16,
 	THREADS = 2,
 	IDLE_S = 30,
-	TURN_MS = 60000, /* for one request and its answer */
-	IMAGES = 16,	 /* open at once */
-	LOOK_MS = 500,	 /* between two looks at the folder for new images */
+	TURN_MS = 60000,	   /* for one request and its answer */
+	IMAGES = PROTO_IMAGES_MAX, /* open at once: all that a host may have */
+	LOOK_MS = 500,		   /* between two looks at the folder for new images */
 	URI_MAX = 96,
 	MEMORY = 8 << 10, /* of a connection, for its headers */
 };

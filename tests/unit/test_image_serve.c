@@ -22,6 +22,7 @@
 #include "images/source.h"
 #include "images/store.h"
 #include "lib/file.h"
+#include "lib/proto.h"
 #include "lib/str.h"
 
 enum { CHUNKS = 5, KERNEL = 5000 };
@@ -225,6 +226,45 @@ static void what_was_removed_is_closed(void **state)
 	assert_int_equal(removed_and_open(w->host), 0);
 }
 
+/* An image of one small chunk, held; the digest of that. */
+static struct sha256 hold_small(const struct world *w, unsigned number)
+{
+	unsigned char bytes[512];
+	auto_manifest struct manifest m = {.name = xstrdup("small"), .revision = number + 1};
+	auto_held struct held *held = NULL;
+	struct sha256 digest, chunk;
+	char hex[SHA256_TEXT];
+
+	memset(bytes, (int)number + 1, sizeof(bytes));
+	chunk = sha256_of(bytes, sizeof(bytes));
+	m.parts[PART_DISK] = (struct manifest_part){.present = true, .size = sizeof(bytes)};
+	vec_push(&m.parts[PART_DISK].chunks, ((struct manifest_chunk){.digest = chunk}));
+	auto_free char *text = manifest_write(&m);
+	digest = sha256_of(text, strlen(text));
+	assert_int_equal(
+		held_create(w->host, sha256_format(&digest, hex), text, strlen(text), &held, NULL),
+		0);
+	assert_int_equal(held_put(held, 0, bytes, NULL), 0);
+	return chunk;
+}
+
+/* A host may hold as many as a goal names: each of them has its place, at the first question. */
+static void all_that_a_host_may_hold_is_served(void **state)
+{
+	struct world *w = *state;
+	struct sha256 chunks[PROTO_IMAGES_MAX];
+
+	for (unsigned i = 0; i < PROTO_IMAGES_MAX; i++)
+		chunks[i] = hold_small(w, i);
+	for (unsigned i = 0; i < PROTO_IMAGES_MAX; i++) {
+		char hex[SHA256_TEXT];
+		auto_free char *path = xasprintf("/chunks/%s", sha256_format(&chunks[i], hex));
+
+		if (get(w->from_host, path) != 200)
+			fail_msg("image %u is held and not found", i);
+	}
+}
+
 /* To verify it takes minutes; its owner does that, when he needs it. */
 static void what_another_boot_left_is_not_opened(void **state)
 {
@@ -391,6 +431,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(an_image_goes_from_host_to_host, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_not_held_is_not_found, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_was_removed_is_closed, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			all_that_a_host_may_hold_is_served, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			what_another_boot_left_is_not_opened, setup, teardown),
 		cmocka_unit_test_setup_teardown(kernel_and_what_fits_come, setup, teardown),
