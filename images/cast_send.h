@@ -57,7 +57,11 @@ struct cast_send {
 	/* Once a second with all members, and whenever lanes change with those. Nothing of it may
 	 * be kept; it must not block, or the wire falls silent. NULL: not wanted. */
 	void (*progress)(const struct cast_progress *progress, void *arg);
-	void *arg;
+	/* An image that came by `more` cannot be opened, and why: `code` (-errno) and `why`, which
+	 * is freed after the call. It is not cast; a further line may name it again. Must not
+	 * block. NULL: not wanted. */
+	void (*refused)(const char *digest, int code, const struct error *why, void *arg);
+	void *arg; /* of both */
 };
 
 /* Blocks until stopped or done. -ENOENT: the store lacks an image; else the network's error. A chunk

@@ -141,6 +141,7 @@ struct send_more {
 	char digest[SHA256_TEXT];
 	uint8_t number;
 	int result;
+	struct error *error; /* of a result below 0 */
 	atomic_bool opened;
 	int wake; /* eventfd: it did */
 };

@@ -7,7 +7,8 @@
  * until the thread was joined. Who says hello for such an image meanwhile is not answered, and says
  * it again.
  *
- * What the store does not have is left out; who asks for it is told so.
+ * What the store does not have, or cannot read now, is left out: who asks for it is told so, and
+ * who named it is told why, for it may be there, or be readable, a moment later.
  */
 #include "images/cast_send_inside.h"
 
@@ -19,7 +20,8 @@ static void *open_run(void *arg)
 {
 	struct send_more *more = arg;
 
-	more->result = send_image_open(more->image, more->store, more->digest, more->number, NULL);
+	more->result =
+		send_image_open(more->image, more->store, more->digest, more->number, &more->error);
 	atomic_store(&more->opened, true);
 	eventfd_write(more->wake, 1);
 	return NULL;
@@ -60,6 +62,9 @@ static void open_end(struct sender *sender)
 	}
 	send_image_close(more->image);
 	memset(more->image, 0, sizeof(*more->image));
+	if (sender->job->refused)
+		sender->job->refused(more->digest, more->result, more->error, sender->job->arg);
+	error_free(TAKE_PTR(more->error));
 }
 
 /* ---- the loop's side ---- */

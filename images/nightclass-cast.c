@@ -9,10 +9,12 @@
  *   {"rate":bits/s,"sent":bytes,"chain":PCs that the chain's root serves,"receivers":[{"name":...,
  *    "address":...,"image":DIGEST,"have":bytes,"total":bytes,"loss":per mille,
  *    "lane":"multicast"|"done"|"peers"|"lost"|"left","reason":...}]}
- * and for each change one line before it: {"event":LANE,"name":...,"image":...,"reason":...}. The
- * receiver says {"have":bytes,"total":bytes}, and at its end {"result":"whole",...} with exit code
- * 0 or {"error":{"code":...,"text":...},"peers":["ADDRESS:PORT",...]} with 1. Wrong usage is exit 2
- * with a line on standard error. SIGTERM ends either cleanly.
+ * and for each change one line before it: {"event":LANE,"name":...,"image":...,"reason":...}; of an
+ * image that was named meanwhile and cannot be cast
+ * {"image":DIGEST,"error":{"code":...,"text":...}}. The receiver says {"have":bytes,"total":bytes},
+ * {"note":TEXT} when it leaves one way for another, and at its end {"result":"whole",...} with exit
+ * code 0 or {"error":{"code":...,"text":...},"peers":["ADDRESS:PORT",...]} with 1. Wrong usage is
+ * exit 2 with a line on standard error. SIGTERM ends either cleanly.
  */
 #include <getopt.h>
 #include <signal.h>
@@ -59,12 +61,19 @@ static void print_line(json_t *object)
 	json_decref(object);
 }
 
-static int print_error(int code, const struct error *err, json_t *peers)
+/* `image` (a digest), `peers` (taken): NULL when there is none. */
+static void print_trouble(const char *image, int code, const struct error *err, json_t *peers)
 {
 	const char *name = strerrorname_np(-code);
 
-	print_line(json_pack("{s:{s:s, s:s*, s:s}, s:o*}", "error", "code", name ? name : "EIO",
-		"field", err ? err->field : NULL, "text", error_text(err, code), "peers", peers));
+	print_line(json_pack("{s:s*, s:{s:s, s:s*, s:s}, s:o*}", "image", image, "error", "code",
+		name ? name : "EIO", "field", err ? err->field : NULL, "text",
+		error_text(err, code), "peers", peers));
+}
+
+static int print_error(int code, const struct error *err, json_t *peers)
+{
+	print_trouble(NULL, code, err, peers);
 	return 1;
 }
 
@@ -103,6 +112,12 @@ static void print_progress(const struct cast_progress *progress, void *arg)
 	print_line(json_pack("{s:I, s:I, s:i, s:o}", "rate", (json_int_t)progress->rate, "sent",
 		(json_int_t)progress->sent, "chain",
 		*chain ? (int)chain_server_successors(*chain) : 0, "receivers", all));
+}
+
+static void print_refused(const char *digest, int code, const struct error *why, void *arg)
+{
+	(void)arg;
+	print_trouble(digest, code, why, NULL);
 }
 
 static int send_main(struct cast_send *job, bool chain)
@@ -351,7 +366,8 @@ int main(int argc, char **argv)
 					 .until_done = o.until_done,
 					 .more = o.more ? STDIN_FILENO : -1,
 					 .stop = &stop,
-					 .progress = print_progress},
+					 .progress = print_progress,
+					 .refused = print_refused},
 			!o.no_chain);
 	if (!sends && o.dir && o.name && o.server.host && o.port && optind + 1 == argc)
 		return receive_main(&o, argv[optind]);

@@ -9,7 +9,9 @@
  * nothing else.
  *
  * Nothing depends on it: a host that finds no cast goes on by its peers and by HTTP, so a sender that
- * cannot start or dies is one line in the log, and it is not started again before a pause.
+ * cannot start or dies is one line in the log, and it is not started again before a pause. The same
+ * goes for a single image that it cannot open: hosts would ask for it in vain, so no goal names the
+ * cast for it until it is offered again, after the same pause.
  *
  * What it says of receivers comes, in the end, from the segment, where anybody may speak in the name
  * of a PC: names are looked up among this lab's PCs before they become an event, and of each PC and
@@ -39,9 +41,9 @@ enum {
 	TOLD_MAX = 1024, /* events in that time */
 };
 
-/* That a PC left the cast of an image became an event. */
+/* What was heard of lately. */
 struct told {
-	char *what; /* "PC/DIGEST" */
+	char *what;
 	int64_t at_ms;
 };
 VEC_OF(tolds, struct told);
@@ -53,7 +55,8 @@ struct cast {
 	sd_event_source *io, *child;
 	struct strings digests; /* that it was told */
 	struct buf line;
-	struct tolds told; /* within TOLD_AGAIN_MS */
+	struct tolds told;    /* "PC/DIGEST" of events within TOLD_AGAIN_MS */
+	struct tolds refused; /* digests that a sender could not open within AGAIN_MS */
 	int64_t busy_ms;  /* somebody listened last */
 	int64_t began_ms; /* the last start, 0: never */
 	bool ending;
@@ -70,13 +73,22 @@ static void root_whole(struct cast *cast, const char *name)
 	plan_admit_end(&cast->controller->drive->admits, name);
 }
 
-static void told_forget(struct cast *cast, int64_t now_ms)
+/* All that is older than `pause_ms`. */
+static void told_forget(struct tolds *list, int64_t now_ms, int64_t pause_ms)
 {
-	for (size_t i = cast->told.n; i-- > 0;)
-		if (now_ms - cast->told.at[i].at_ms >= TOLD_AGAIN_MS) {
-			free(cast->told.at[i].what);
-			vec_remove(&cast->told, i);
+	for (size_t i = list->n; i-- > 0;)
+		if (now_ms - list->at[i].at_ms >= pause_ms) {
+			free(list->at[i].what);
+			vec_remove(list, i);
 		}
+}
+
+static bool told_has(const struct tolds *list, const char *what)
+{
+	vec_each (const struct told, told, list)
+		if (strcmp(told->what, what) == 0)
+			return true;
+	return false;
 }
 
 /* Was it told of this PC and image lately? Else it is from now on. */
@@ -84,10 +96,9 @@ static bool told_lately(struct cast *cast, const char *name, const char *image)
 {
 	auto_free char *what = xasprintf("%s/%s", name, image);
 	int64_t now_ms = clock_real_ms();
-	told_forget(cast, now_ms);
-	vec_each (struct told, told, &cast->told)
-		if (strcmp(told->what, what) == 0)
-			return true;
+	told_forget(&cast->told, now_ms, TOLD_AGAIN_MS);
+	if (told_has(&cast->told, what))
+		return true;
 	if (cast->told.n == TOLD_MAX)
 		return true;
 	vec_push(&cast->told, ((struct told){TAKE_PTR(what), now_ms}));
@@ -135,11 +146,29 @@ static void progress_said(struct cast *cast, const json_t *object)
 	}
 }
 
-static void error_said(const json_t *object)
+/* It cannot send this image: what was told it is taken back. */
+static void image_refused(struct cast *cast, const char *digest)
+{
+	for (size_t i = 0; i < cast->digests.n; i++)
+		if (strcmp(cast->digests.at[i], digest) == 0) {
+			vec_push(&cast->refused, ((struct told){cast->digests.at[i], clock_real_ms()}));
+			vec_remove(&cast->digests, i);
+			return;
+		}
+}
+
+/* {"error":{"text":TEXT}}, of one image with "image":DIGEST */
+static void error_said(struct cast *cast, const json_t *object)
 {
 	const char *text = json_string_value(json_object_get(json_object_get(object, "error"), "text"));
-	if (text && text_ok(text, 1024))
-		log_warning("cast: %s", text);
+	const char *image = json_string_value(json_object_get(object, "image"));
+	if (!text)
+		return;
+	if (image)
+		image_refused(cast, image);
+	if (text_ok(text, 1024))
+		log_warning("cast: %s%s", text,
+			image ? "; hosts get it from their peers and by HTTP until it can be cast" : "");
 }
 
 static void line_said(struct cast *cast, const char *line)
@@ -149,7 +178,7 @@ static void line_said(struct cast *cast, const char *line)
 		return;
 	event_said(cast, object);
 	progress_said(cast, object);
-	error_said(object);
+	error_said(cast, object);
 }
 
 static void end(struct cast *cast)
@@ -255,6 +284,9 @@ static bool offer(struct cast *cast, const char *digest)
 	auto_error struct error *err = NULL;
 	auto_free char *line = xasprintf("%s\n", digest);
 	if (cast->ending)
+		return false;
+	told_forget(&cast->refused, clock_real_ms(), AGAIN_MS);
+	if (told_has(&cast->refused, digest))
 		return false;
 	if (cast->pid == 0) {
 		if (cast->began_ms && clock_real_ms() - cast->began_ms < AGAIN_MS)
@@ -369,7 +401,9 @@ void cast_free(struct cast *cast)
 		waitpid(cast->pid, NULL, 0);
 	}
 	forget(cast);
-	told_forget(cast, INT64_MAX);
+	told_forget(&cast->told, INT64_MAX, TOLD_AGAIN_MS);
 	vec_done(&cast->told);
+	told_forget(&cast->refused, INT64_MAX, AGAIN_MS);
+	vec_done(&cast->refused);
 	free(cast);
 }

@@ -99,6 +99,23 @@ def test_a_sender_that_dies_is_no_trouble(controller):
     assert host.goal().json["chunk_url"]
 
 
+def test_goals_name_no_cast_for_an_image_that_the_sender_cannot_open(controller, tmp_path):
+    """Hosts would ask for it in vain. The sender goes on, and casts the next revision."""
+    digest = make_image(controller, "mpi")
+    (controller.state / "store" / "manifests" / digest).rename(tmp_path / "manifest")
+    controller.begin_night()
+    host = Host(controller, 1).boot()
+    assert host.goal().json["cast"]
+    sender = started(controller)
+    until(lambda: "cast" not in host.goal().json, 30, "a goal without it")
+    assert f"cast: image {digest[:12]}" in controller.log() and "by HTTP until" in controller.log()
+    digest = make_image(controller, "mpi")
+    until(lambda: host.goal().json["images"][0]["digest"] == digest, 10, "the new revision")
+    assert host.goal().json["cast"]
+    assert receive(controller, digest, tmp_path / "images").get("result") == "whole"
+    assert senders(controller) == sender
+
+
 def test_the_sender_ends_with_the_controller(controller):
     make_image(controller, "mpi")
     controller.begin_night()

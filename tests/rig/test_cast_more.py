@@ -95,3 +95,18 @@ def test_it_ends_while_an_image_is_opened(lab, store, tmp_path):
     sender.process.stdin.close()
     assert sender.process.wait(cast.PATIENCE) == 0, sender.log.read_text()
     assert "Sanitizer" not in sender.log.read_text()
+
+
+def test_what_cannot_be_opened_is_told_and_may_be_named_again(lab, store, tmp_path):
+    sender, receive = lab
+    digest = store[1][0]
+    manifest = store[0] / "manifests" / digest
+    manifest.rename(tmp_path / "text")
+    try:
+        name(sender, digest)
+        told = sender.wait_line(lambda line: "error" in line)
+    finally:
+        (tmp_path / "text").rename(manifest)
+    assert told["image"] == digest and told["error"]["code"] == "ENOENT" and digest[:12] in told["error"]["text"], told
+    name(sender, digest)
+    cast.whole(receive("pc-1", digest), tmp_path / "pc-1", (None, digest, (store[0].parent / "0").read_bytes()))
