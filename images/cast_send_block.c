@@ -387,7 +387,8 @@ void send_block_report(struct sender *sender, size_t member, const struct cast_r
 	if (!block || block->image != sender->members[member].image ||
 		report->round >= block->rounds ||
 		(report->n_groups && report->n_groups != block->layout.groups) ||
-		(report->far && report->n_chunks != block->layout.n))
+		(report->far && report->n_chunks != block->layout.n) ||
+		report->round + 1 < block->answered[member]) /* it has said later what it lacks */
 		return;
 	if (block->answered[member] < report->round + 1) {
 		block->answered[member] = (uint8_t)(report->round + 1);

@@ -84,6 +84,33 @@ static void who_answers_late_is_waited_for(void **state)
 	free(alone);
 }
 
+/* What is lacked is counted from what had gone out when the round was asked for, not a later one. */
+static void an_older_report_that_comes_last_changes_nothing(void **state)
+{
+	const struct cast_report first = {.block = BLOCK, .n_groups = 1, .lacks = {3}},
+				 second = {.block = BLOCK, .round = 1, .n_groups = 1, .lacks = {1}};
+	struct alone *alone = xnew(struct alone);
+	struct send_block *block = begin(alone);
+
+	(void)state;
+	run(alone, block, BEGIN_MS + 1);
+	for (unsigned i = 1; i < MEMBERS; i++)
+		send_block_report(&alone->sender, i, &first);
+	run(alone, block, BEGIN_MS + 20);
+	assert_int_equal(block->target[0], 3);
+	block->sent[0] = 3;
+	block->repaired = true;
+	run(alone, block, BEGIN_MS + 40);
+	assert_int_equal(block->rounds, 2);
+	send_block_report(&alone->sender, 0, &second);
+	assert_int_equal(block->target[0], 4);
+	send_block_report(&alone->sender, 0, &first);
+	assert_int_equal(block->target[0], 4);
+	assert_int_equal(block->lacks[0][0], 1);
+	assert_int_equal(block->answered[0], 2);
+	free(alone);
+}
+
 static void who_never_answers_is_not(void **state)
 {
 	struct alone *alone = xnew(struct alone);
@@ -399,6 +426,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(who_answers_late_is_waited_for),
+		cmocka_unit_test(an_older_report_that_comes_last_changes_nothing),
 		cmocka_unit_test(who_never_answers_is_not),
 		cmocka_unit_test(what_lacked_of_late_goes_out_unasked_with_a_little_more),
 		cmocka_unit_test(who_lacks_much_has_its_turn_when_nothing_else_of_the_image_is_left),
