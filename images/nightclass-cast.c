@@ -325,6 +325,18 @@ static bool send_fits(const struct options *o, bool has_images)
 	       (o->no_multicast ? !o->until_done && !o->no_chain : o->group.host != 0);
 }
 
+/* Who serves others does so at two ports, and says only the first. */
+static bool serve_port_fits(const struct options *o)
+{
+	if (o->alone || (o->serve_port > 0 && o->serve_port < 65535))
+		return true;
+	fprintf(stderr,
+		"nightclass-cast: --serve-port %u: must be 1 to 65534, because the chain takes the "
+		"port next to it (anything goes with --alone, which serves nobody)\n",
+		(unsigned)o->serve_port);
+	return false;
+}
+
 static int wrong_usage(void)
 {
 	fputs(usage, stderr);
@@ -370,6 +382,6 @@ int main(int argc, char **argv)
 					 .refused = print_refused},
 			!o.no_chain);
 	if (!sends && o.dir && o.name && o.server.host && o.port && optind + 1 == argc)
-		return receive_main(&o, argv[optind]);
+		return serve_port_fits(&o) ? receive_main(&o, argv[optind]) : 2;
 	return wrong_usage();
 }

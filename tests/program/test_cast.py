@@ -141,6 +141,13 @@ def test_without_multicast_hosts_are_sent_to_a_chain(casting, tmp_path):
     assert error["code"] == "ENOTCONN", error
 
 
+@pytest.mark.parametrize("port", (0, 65535))
+def test_a_receiver_has_room_for_the_chains_port_too(tmp_path, port):
+    words = (CAST, "receive", "--dir", tmp_path, "--server", "127.0.0.1", "--port", PORT, "--name", "pc1", "--serve-port", port, "0" * 64)
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "--serve-port" in done.stderr and not done.stdout, done
+
+
 HELLO, STATUS, WELCOME, DROP = 1, 3, 6, 7  # kinds of images/cast_frame.h
 FORM = b"\2"
 GROUP = socket.inet_aton("239.255.78.67")
