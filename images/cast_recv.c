@@ -201,10 +201,34 @@ static void group_follow(struct running *run, struct ip4 group)
 	receiver->fresh_needs = true;
 }
 
+/* The session that begins: its plan can come, its group is listened to. */
+static void session_begin(struct running *run)
+{
+	struct receiver *receiver = run->receiver;
+	auto_free char *why = NULL;
+	int r;
+
+	if (receiver->planned) {
+		end(run, -EHOSTUNREACH, "the cast began anew");
+		return;
+	}
+	r = recv_plan_begin(receiver);
+	if (r < 0) {
+		why = xasprintf("it announces a plan of %u MiB, more than any image has",
+			receiver->welcome.plan_bytes >> 20);
+		end(run, r, why);
+		return;
+	}
+	r = group_join(run, receiver->welcome.group, receiver->welcome.port);
+	if (r < 0) {
+		why = xasprintf("the group of the cast cannot be joined: %s", strerror(-r));
+		end(run, r, why);
+	}
+}
+
 static void welcome_take(struct running *run, const struct cast_frame *frame)
 {
 	struct receiver *receiver = run->receiver;
-	int r;
 
 	if (frame->welcome.nonce != receiver->nonce)
 		return;
@@ -221,13 +245,7 @@ static void welcome_take(struct running *run, const struct cast_frame *frame)
 	run->has_later = run->group_ever = false;
 	run->at.group_heard = run->at.now;
 	run->hello_pause = 0;
-	r = receiver->planned ? -EHOSTUNREACH : recv_plan_begin(receiver);
-	if (r == 0)
-		r = group_join(run, frame->welcome.group, frame->welcome.port);
-	if (r < 0)
-		end(run, r,
-			r == -EHOSTUNREACH ? "the cast began anew"
-					   : "the group of the cast cannot be joined");
+	session_begin(run);
 }
 
 static void drop_take(struct running *run, const struct cast_drop *drop)

@@ -80,6 +80,12 @@ static const char *source_name(const struct receiving *all)
 	return all->job->sources[all->at];
 }
 
+/* Nobody comes after this source but HTTP. */
+static bool is_last(const struct receiving *all)
+{
+	return all->at + 1 == all->job->n_sources;
+}
+
 static void note(const struct receiving *all, const char *fmt, ...) PRINTF_LIKE(2, 3);
 static void note(const struct receiving *all, const char *fmt, ...)
 {
@@ -308,7 +314,6 @@ static int tick(struct receiving *all, int64_t now)
 		.before = all->n_its > 1 ? amount(all->its[1]) : 0,
 		.expect = expected(all),
 		.second = all->second};
-	bool last = all->at + 1 == all->job->n_sources;
 
 	if (all->job->progress)
 		all->job->progress(seen.mine, held_total(all->job->held), all->job->arg);
@@ -328,7 +333,7 @@ static int tick(struct receiving *all, int64_t now)
 	case CHAIN_LEAVE_LIAR:
 		return leave_liar(all);
 	case CHAIN_LEAVE_SLOW:
-		if (last)
+		if (is_last(all))
 			return 0;
 		note(all, "%s gets %.1f MB/s where %.1f are to be had, and is passed over",
 			source_name(all), (double)all->watch.its_rate / 1e6,
@@ -336,7 +341,7 @@ static int tick(struct receiving *all, int64_t now)
 		all->around = source_name(all);
 		return ROUND_NEXT;
 	case CHAIN_TRY_OTHER:
-		if (last)
+		if (is_last(all))
 			return 0;
 		all->watch.tried = true;
 		note(all, "only %.1f MB/s come from %s, which has %.1f: trying the one before it",
@@ -393,10 +398,11 @@ static int stream(struct receiving *all, struct error **err)
 			r = -ETIMEDOUT;
 	}
 	if (r < 0 && !all->over) {
-		note(all, "%s %s; going on with the one before it", source_name(all),
+		note(all, "%s %s; %s", source_name(all),
 			r == -EBADMSG	  ? "does not speak as a peer"
 			: r == -ETIMEDOUT ? "has fallen silent"
-					  : "broke off");
+					  : "broke off",
+			is_last(all) ? "HTTP brings the rest" : "going on with the one before it");
 		return ROUND_NEXT;
 	}
 	return 0;

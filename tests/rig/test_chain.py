@@ -469,6 +469,14 @@ def test_who_brings_nothing_is_left(image, root, tmp_path):
         assert alone.answer()[0] == "EAGAIN", "nobody is left, and it ends all the same"
 
 
+def test_who_breaks_off_is_followed_by_the_next_or_by_http(image, root, tmp_path):
+    with Source(lambda caller, needed: None) as source:
+        first, last = Node(image, tmp_path / "first", source.at, root(image[0])), Node(image, tmp_path / "last", source.at)
+        assert first.answer()[0] == "ok" and last.answer()[0] == "EAGAIN"
+    assert first.notes == [f"{source.at} broke off; going on with the one before it"], first.notes
+    assert last.notes == [f"{source.at} broke off; HTTP brings the rest"], last.notes
+
+
 def test_two_that_name_each_other(image, root, tmp_path):
     store = root(image[0])
     ports = free_ports(2)

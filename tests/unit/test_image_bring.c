@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* How soon a way is left for the next: the sender of a cast and the last resort are played by the
- * test, on loopback, and say nothing. */
+/* How soon a way is left for the next, and what is said of it: the sender of a cast and the last
+ * resort are played by the test, on loopback, and say little. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,15 +9,18 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "images/bring.h"
+#include "images/cast_frame.h"
 #include "lib/file.h"
 
 enum { PATIENCE_MS = 60000, HELLO_LEN = 56, NONCE_AT = 8, NONCE_LEN = 8 };
 
 struct lab {
 	int sender, base; /* sockets: datagrams to a cast's sender; a listener */
+	int notes[2];	  /* a pipe */
 	pthread_t thread;
 	atomic_bool cancel;
 	char *dir, *url;
@@ -42,6 +45,14 @@ static bool on_progress(uint64_t have, uint64_t total, void *arg)
 {
 	(void)have, (void)total, (void)arg;
 	return true;
+}
+
+static void on_note(const char *text, void *arg)
+{
+	const struct lab *lab = arg;
+
+	if (write(lab->notes[1], text, strlen(text)) < 0)
+		abort();
 }
 
 static void *run(void *arg)
@@ -71,7 +82,10 @@ static struct lab *begin(void)
 		.cast_port = port,
 		.name = "pc1",
 		.cancel = &lab->cancel,
-		.progress = on_progress};
+		.progress = on_progress,
+		.note = on_note,
+		.arg = lab};
+	assert_int_equal(pipe(lab->notes), 0);
 	assert_int_equal(pthread_create(&lab->thread, NULL, run, lab), 0);
 	return lab;
 }
@@ -83,6 +97,8 @@ static void end(struct lab *lab)
 	pthread_join(lab->thread, NULL);
 	assert_true(lab->result < 0);
 	close(lab->sender);
+	close(lab->notes[0]);
+	close(lab->notes[1]);
 	file_remove_tree(lab->dir, NULL);
 	free(lab->dir);
 	free(lab->url);
@@ -144,11 +160,76 @@ static void a_cast_that_is_not_there_is_asked_for_once(void **state)
 	end(lab);
 }
 
+/* Lets in whoever says hello. */
+static void welcome(const struct lab *lab, uint32_t plan_bytes)
+{
+	uint8_t bytes[CAST_FRAME_MAX];
+	struct sockaddr_in from;
+	socklen_t len = sizeof(from);
+	struct cast_frame hello;
+	ssize_t n = recvfrom(lab->sender, bytes, sizeof(bytes), 0, (struct sockaddr *)&from, &len);
+
+	assert_int_equal(cast_frame_read(bytes, (size_t)n, &hello), 0);
+	const struct cast_frame frame = {.session = 1,
+		.kind = CAST_WELCOME,
+		.welcome = {.nonce = hello.hello.nonce,
+			.group = {0xefff4e43},
+			.port = 7867,
+			.plan_bytes = plan_bytes,
+			.plan_length = 1}};
+	n = (ssize_t)cast_frame_write(&frame, bytes);
+	assert_int_equal(
+		sendto(lab->sender, bytes, (size_t)n, 0, (struct sockaddr *)&from, len), n);
+}
+
+static void is_noted(const struct lab *lab, const char *wanted)
+{
+	char text[512] = "";
+
+	await(lab->notes[0]);
+	assert_true(read(lab->notes[0], text, sizeof(text) - 1) > 0);
+	if (!strstr(text, wanted))
+		fail_msg("\"%s\" lacks \"%s\"", text, wanted);
+}
+
+static void a_plan_that_is_none_is_said_to_be_so(void **state)
+{
+	struct lab *lab = begin();
+
+	(void)state;
+	welcome(lab, 81 << 20);
+	is_noted(lab, "by multicast: it announces a plan of 81 MiB");
+	end(lab);
+}
+
+/* The receiver has its other sockets by then, and may open no more. */
+static void why_a_group_cannot_be_joined_is_said(void **state)
+{
+	struct lab *lab = begin();
+	struct rlimit before, none;
+	int next;
+
+	(void)state;
+	await(lab->sender);
+	next = dup(lab->sender);
+	close(next);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = before;
+	none.rlim_cur = (rlim_t)next;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	welcome(lab, 1);
+	is_noted(lab, "cannot be joined: Too many open files");
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	end(lab);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_fetch_that_is_called_off_ends_before_its_patience),
 		cmocka_unit_test(a_cast_that_is_not_there_is_asked_for_once),
+		cmocka_unit_test(a_plan_that_is_none_is_said_to_be_so),
+		cmocka_unit_test(why_a_group_cannot_be_joined_is_said),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
