@@ -84,10 +84,17 @@ static int store_folders(const char *dir, struct error **err)
 	return 0;
 }
 
-static int busy(const struct chunkstore *store, struct error **err)
+/* Takes the lock for this writer alone: 0, -EBUSY while there are others, or what the file system
+ * says of the lock. */
+static int lock_alone(const struct chunkstore *store, struct error **err)
 {
-	return error_make(err, -EBUSY,
-		"image store %s: an import is running; try again when it has ended", store->dir);
+	int r = lock_set(store->lock, F_WRLCK, false);
+
+	if (r == -EAGAIN || r == -EACCES)
+		return error_make(err, -EBUSY,
+			"others write to it (an import, a sweep, or the hosts' root image being "
+			"stored); try again when they have ended");
+	return r < 0 ? error_make(err, r, "its lock cannot be taken: %s", strerror(-r)) : 0;
 }
 
 static int writer_enter(struct chunkstore *store, struct error **err)
@@ -99,7 +106,7 @@ static int writer_enter(struct chunkstore *store, struct error **err)
 	if (store->lock < 0)
 		return error_make(err, -errno, "%s: %s", path, strerror(errno));
 	if (store->flags & CHUNKSTORE_ALONE)
-		return lock_set(store->lock, F_WRLCK, false) == 0 ? 0 : busy(store, err);
+		return lock_alone(store, err);
 	store->doubtful = true;
 	if (lock_set(store->lock, F_WRLCK, false) == 0) {
 		/* Alone. A sweep that fails removed too little, never too much; put and get are not
@@ -324,8 +331,9 @@ static int sweep_alone(struct chunkstore *store, const struct digests *live, boo
 	if (store->lock < 0)
 		return error_make(
 			err, -EINVAL, "image store %s is open for reading only", store->dir);
-	if (lock_set(store->lock, F_WRLCK, false) < 0)
-		return busy(store, err);
+	r = lock_alone(store, err);
+	if (r < 0)
+		return error_wrap(err, r, "image store %s", store->dir);
 	if (!dry)
 		sweep_temps(store->dir);
 	r = live ? sweep_live(store->dir, live, dry, &swept, err)

@@ -89,7 +89,7 @@ struct chunkstore_swept {
 int chunkstore_gc(struct chunkstore *store, const struct sha256 *live, size_t n, bool dry,
 	struct chunkstore_swept *ret_swept, struct error **err);
 
-/* Only the second half: what a broken-off import left behind. */
+/* Only the second half: what a broken-off import left behind. Errors as above. */
 int chunkstore_sweep(
 	struct chunkstore *store, struct chunkstore_swept *ret_swept, struct error **err);
 

@@ -22,7 +22,8 @@ void checks_free(struct checks *checks);
 int checks_verify(
 	struct checks *checks, const struct image *image, int64_t *ret_id, struct error **err);
 
-/* Removes (`dry`: counts) what no image and no open cluster names. -EBUSY while an import runs. */
+/* Removes (`dry`: counts) what no image and no open cluster names. -EBUSY while an import runs or
+ * anything else writes to the store. */
 int checks_gc(struct checks *checks, bool dry, int64_t *ret_id, struct error **err);
 
 /* What `to` changes of `from`. *ret_id as above; a comparison that was made before is kept. */

@@ -8,7 +8,12 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include "images/chunk.h"
 #include "images/cut.h"
@@ -293,13 +298,54 @@ static void one_who_is_alone_lets_nobody_in(void **state)
 	const unsigned flags = CHUNKSTORE_WRITE | CHUNKSTORE_ALONE;
 
 	assert_int_equal(chunkstore_open(*state, flags, &alone, &err), -EBUSY);
-	assert_non_null(strstr(err->text, "an import is running"));
+	assert_non_null(strstr(err->text, "others write to it"));
+	assert_non_null(strstr(err->text, "image store "));
+	assert_null(strstr(strstr(err->text, "image store ") + 1, "image store ")); /* once */
 	struct sha256 orphan = put_text(writer, "orphan");
 	chunkstore_close(TAKE_PTR(writer));
 	alone = open_store(*state, flags);
 	assert_true(chunkstore_has(alone, &orphan)); /* nothing is swept by opening */
 	assert_int_equal(chunkstore_open(*state, flags, &writer, NULL), -EBUSY);
 	chunkstore_close(alone);
+}
+
+/* From now on no file of this process is locked: the file system has no room for that. */
+static void no_more_locks(void)
+{
+	struct sock_filter lines[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fcntl, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, F_OFD_SETLK, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOLCK),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {ARRAY_LEN(lines), lines};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+		prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+		_exit(2);
+}
+
+/* Nobody who waits for an import to end would get any further. */
+static void a_lock_that_cannot_be_had_is_no_other_writer(void **state)
+{
+	auto_chunkstore struct chunkstore *store = open_store(*state, CHUNKSTORE_WRITE);
+	pid_t child = fork();
+	int status;
+
+	if (child == 0) {
+		auto_error struct error *err = NULL;
+
+		no_more_locks();
+		_exit(chunkstore_sweep(store, NULL, &err) == -ENOLCK &&
+				      strstr(err->text, "image store ") &&
+				      strstr(err->text, strerror(ENOLCK))
+				      ? 0
+				      : 1);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
 }
 
 static void a_damaged_manifest_stops_the_sweep(void **state)
@@ -479,6 +525,7 @@ int main(void)
 		STORE_TEST(gc_keeps_what_live_images_share),
 		STORE_TEST(a_preview_of_gc_removes_nothing),
 		STORE_TEST(one_who_is_alone_lets_nobody_in),
+		STORE_TEST(a_lock_that_cannot_be_had_is_no_other_writer),
 		STORE_TEST(a_damaged_manifest_stops_the_sweep),
 		STORE_TEST(every_manifest_has_its_name),
 		STORE_TEST(cutting_skips_zeros_and_finds_the_rest),
