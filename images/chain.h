@@ -23,7 +23,7 @@ struct chain_server;
 
 struct chain_serve {
 	const char *address; /* to listen on; NULL: all */
-	uint16_t port;	     /* 0: any (chain_server_port) */
+	uint16_t port;	     /* 0: any that is free */
 	uint64_t port_bits;  /* rate of this machine's port, bit/s; 0: as its interface says, if it
 				does.  Sending is paced a little below */
 	uint64_t rate;	     /* cap: bit/s of Ethernet frames to all successors together; 0: none,
@@ -44,7 +44,6 @@ void chain_server_stop(struct chain_server *server);
  * one that serves nobody. */
 struct chain_server *chain_server_ref(struct chain_server *server);
 void chain_server_unref(struct chain_server *server);
-uint16_t chain_server_port(const struct chain_server *server);
 /* How many are being served now. */
 unsigned chain_server_successors(struct chain_server *server);
 

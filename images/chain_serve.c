@@ -16,7 +16,6 @@
  */
 #include "images/chain_inside.h"
 
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -343,13 +342,4 @@ unsigned chain_server_successors(struct chain_server *server)
 		n += serves(&server->successors[i], NULL);
 	pthread_mutex_unlock(&server->lock);
 	return n;
-}
-
-uint16_t chain_server_port(const struct chain_server *server)
-{
-	struct sockaddr_in at = {0};
-	socklen_t len = sizeof(at);
-
-	getsockname(server->listener, (struct sockaddr *)&at, &len);
-	return ntohs(at.sin_port);
 }

@@ -65,11 +65,6 @@ int image_format_parse(const char *text, enum image_format *ret_format)
 	return -EINVAL;
 }
 
-const char *image_format_name(enum image_format format)
-{
-	return format_names[format];
-}
-
 static bool has_magic(int fd, uint64_t file_size, const struct magic *magic)
 {
 	unsigned char seen[32];

@@ -12,9 +12,8 @@
 /* UNKNOWN: nobody named it, the magic decides. OVA is an archive with a disk in it. */
 enum image_format { FORMAT_UNKNOWN, FORMAT_RAW, FORMAT_QCOW2, FORMAT_VMDK, FORMAT_OVA };
 
-/* "raw", "qcow2", "vmdk", "ova" -> format; -EINVAL otherwise. And back. */
+/* "raw", "qcow2", "vmdk", "ova" -> format; -EINVAL otherwise. */
 int image_format_parse(const char *text, enum image_format *ret_format);
-const char *image_format_name(enum image_format format);
 
 struct image_header {
 	enum image_format format; /* RAW, QCOW2 or VMDK */

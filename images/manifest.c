@@ -232,15 +232,6 @@ void manifest_done(struct manifest *manifest)
 	*manifest = (struct manifest){0};
 }
 
-uint64_t manifest_bytes(const struct manifest *manifest)
-{
-	uint64_t bytes = 0;
-
-	for (int i = 0; i < PART_COUNT; i++)
-		bytes += manifest->parts[i].size;
-	return bytes;
-}
-
 uint64_t manifest_data_bytes(const struct manifest *manifest)
 {
 	uint64_t bytes = 0;

@@ -50,9 +50,7 @@ char *manifest_write(const struct manifest *manifest);
 
 void manifest_done(struct manifest *manifest);
 
-/* Bytes of all parts together; and of their chunks that are not zero: what a full fetch verifies.
- */
-uint64_t manifest_bytes(const struct manifest *manifest);
+/* Bytes of the chunks of all parts that are not zero: what a full fetch verifies. */
 uint64_t manifest_data_bytes(const struct manifest *manifest);
 
 /* Checks the limits on name, revision, sizes and command line that manifest_read applies, so that

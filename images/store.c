@@ -387,8 +387,3 @@ int chunkstore_stored(const struct chunkstore *store, const struct manifest *man
 		*ret_bytes = bytes;
 	return r;
 }
-
-int chunkstore_stored_total(const struct chunkstore *store, uint64_t *ret_bytes, struct error **err)
-{
-	return sweep_measure(store->dir, ret_bytes, err);
-}

@@ -72,11 +72,9 @@ int chunkstore_get_manifest(const struct chunkstore *store, const struct sha256 
  * cannot be read. Freed by strings_done. */
 int chunkstore_names(const struct chunkstore *store, struct strings *ret_names, struct error **err);
 
-/* Bytes on disk of the different chunks that one manifest names; and of all chunks in the store. */
+/* Bytes on disk of the different chunks that one manifest names. -ENOENT when one is not there. */
 int chunkstore_stored(const struct chunkstore *store, const struct manifest *manifest,
 	uint64_t *ret_bytes, struct error **err);
-int chunkstore_stored_total(
-	const struct chunkstore *store, uint64_t *ret_bytes, struct error **err);
 
 struct chunkstore_swept {
 	uint64_t manifests, chunks, bytes; /* what was removed */

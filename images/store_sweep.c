@@ -262,25 +262,3 @@ int sweep_chunks(const char *dir, const struct digests *live, bool dry,
 	vec_done(&mark.named);
 	return r;
 }
-
-static int add_size(const char *path, const struct sha256 *digest, void *arg, struct error **err)
-{
-	struct stat st;
-
-	(void)digest;
-	if (stat(path, &st) == 0)
-		*(uint64_t *)arg += (uint64_t)st.st_size;
-	else if (errno != ENOENT)
-		return error_make(err, -errno, "%s: %s", path, strerror(errno));
-	return 0;
-}
-
-int sweep_measure(const char *dir, uint64_t *ret_bytes, struct error **err)
-{
-	uint64_t bytes = 0;
-	int r = visit_chunks(dir, add_size, &bytes, err);
-
-	if (r == 0)
-		*ret_bytes = bytes;
-	return r;
-}

@@ -34,7 +34,4 @@ int sweep_chunks(const char *dir, const struct digests *live, bool dry,
 int sweep_others(const char *dir, const struct digests *live, bool dry,
 	struct chunkstore_swept *swept, struct error **err);
 
-/* Sum of the sizes of all chunk files. */
-int sweep_measure(const char *dir, uint64_t *ret_bytes, struct error **err);
-
 #endif

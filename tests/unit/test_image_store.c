@@ -239,9 +239,10 @@ static void gc_keeps_what_live_images_share(void **state)
 	struct chunkstore_swept swept = {0};
 	struct sha256 live[] = {two};
 	auto_manifest struct manifest m = {0};
-	uint64_t before, after, of_two;
+	auto_free char *path = NULL;
+	struct stat st;
+	uint64_t of_two;
 
-	assert_int_equal(chunkstore_stored_total(store, &before, NULL), 0);
 	assert_int_equal(chunkstore_gc(store, live, 1, false, &swept, NULL), 0);
 	assert_int_equal(swept.manifests, 2);
 	assert_int_equal(swept.chunks, 1);
@@ -249,10 +250,10 @@ static void gc_keeps_what_live_images_share(void **state)
 	assert_int_equal(chunkstore_get_manifest(store, &three, &m, NULL), -ENOENT);
 	assert_int_equal(chunkstore_get_manifest(store, &two, &m, NULL), 0);
 	assert_true(chunkstore_has(store, &m.parts[PART_DISK].chunks.at[0].digest));
-	assert_int_equal(chunkstore_stored_total(store, &after, NULL), 0);
 	assert_int_equal(chunkstore_stored(store, &m, &of_two, NULL), 0);
-	assert_int_equal(after, of_two);
-	assert_true(before > after);
+	path = chunkstore_chunk_path(*state, &m.parts[PART_DISK].chunks.at[0].digest);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(of_two, st.st_size);
 }
 
 /* What the preview counts is what then goes: shared chunks, traces and quarantine included. */
