@@ -20,6 +20,7 @@
 #include "lib/hostlist.h"
 
 struct chunkstore;
+VEC_OF(digests, struct sha256);
 
 enum {
 	CHUNKSTORE_READ = 0,

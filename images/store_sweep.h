@@ -6,8 +6,6 @@
 
 #include "images/store.h"
 
-VEC_OF(digests, struct sha256);
-
 /* Ascending, each once: what digests_has wants. */
 void digests_sort(struct digests *set);
 bool digests_has(const struct digests *set, const struct sha256 *digest);

@@ -77,7 +77,7 @@ static uint32_t backstop(struct controller *controller, const char *name)
 	return (uint32_t)(left + BACKSTOP_SLACK_S);
 }
 
-struct digests {
+struct boot_digests {
 	char root[SHA256_TEXT], cast[SHA256_TEXT], disks[SHA256_TEXT];
 };
 
@@ -118,7 +118,7 @@ static int cast_part(
 
 /* Fills the host part; 1 done, 0 wait, or LOCAL with a reason. */
 static int host_script(
-	const struct api_request *request, struct ipxe_boot *boot, struct digests *digests)
+	const struct api_request *request, struct ipxe_boot *boot, struct boot_digests *digests)
 {
 	auto_error struct error *err = NULL;
 	int scratch = scratch_part(request, boot, digests->disks);
@@ -142,7 +142,7 @@ static int host_script(
 }
 
 static int choose(const struct api_request *request, const struct pc *pc, struct ipxe_boot *boot,
-	struct digests *digests)
+	struct boot_digests *digests)
 {
 	boot->name = pc->name;
 	boot->kind = IPXE_LOCAL;
@@ -174,7 +174,7 @@ static int script_get(
 {
 	const char *text = api_query(request, "mac");
 	char mac_text[MAC_TEXT], address[IP4_TEXT];
-	struct digests digests;
+	struct boot_digests digests;
 	struct ipxe_boot boot = {
 		.kind = IPXE_REFUSE, .server = server_of(&request->controller->config)};
 	struct pc pc = {0};

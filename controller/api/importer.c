@@ -467,8 +467,6 @@ void importer_kick(struct importer *importer)
 	sd_event_source_set_enabled(importer->next, SD_EVENT_ONESHOT);
 }
 
-VEC_OF(digests, struct sha256);
-
 /* What must stay: the images of the database, and what open clusters are made of. */
 static int live_list(struct store *store, struct digests *live, struct error **err)
 {
