@@ -25,7 +25,7 @@ enum {
 	STATUS_MS = 500,
 	STATUS_BAD_MS = 150, /* while much is missed */
 	STATUS_PAGES = 4,
-	DEAF_NEW_MS = 400, /* welcome, and never any multicast: a plan was sent six times since */
+	DEAF_NEW_MS = 400, /* welcome, and never any multicast: a short plan was sent five times */
 	DEAF_MS = 3000,	   /* the same for one that heard some */
 	DEAF_AGAIN_MS = 50,
 	REJOIN_MS = 200,  /* the switch may not have heard that we joined */

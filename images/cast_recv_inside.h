@@ -235,6 +235,8 @@ void recv_plan_look(struct receiver *receiver);
 void recv_plan_passed(struct receiver *receiver, uint32_t first);
 
 /* ---- cast_recv_verify.c ---- */
+/* Starts the verifiers: 0, or -errno when there is no eventfd for them or not one thread can be
+ * started; recv_verify_stop is due either way. */
 int recv_verify_start(struct receiver *receiver);
 void recv_verify_stop(struct receiver *receiver);
 /* False: too much to do already. */

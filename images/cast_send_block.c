@@ -253,7 +253,7 @@ unsigned send_block_parities(
 
 /* ---- rounds ---- */
 
-/* What the receiver says it needs of the block's chunks; NULL: none of them. */
+/* What the receiver says it needs of the block's chunks: only who is far behind needs any. */
 static void need_set(struct send_member *member, const struct send_block *block,
 	const struct cast_report *report)
 {
@@ -313,7 +313,7 @@ static int byte_cmp(const void *a, const void *b)
 
 /* The reports of a round are in. What the middle one of those lacks who were there is usual, and
  * twice that is repaired; who lacks more has been away, and would make all others wait for what it
- * alone needs: it is helped when there is nothing else to send. */
+ * alone needs: it is helped when there is nothing else of its image to send. */
 static void judge_much(struct sender *sender, struct send_block *block)
 {
 	uint8_t worst[CAST_RECEIVERS];
@@ -343,7 +343,7 @@ static void judge_much(struct sender *sender, struct send_block *block)
 struct left {
 	unsigned open;	 /* have not settled */
 	unsigned silent; /* of these, did not answer the last round */
-	unsigned much;	 /* wait until there is nothing else to send */
+	unsigned much;	 /* wait until there is nothing else of the image to send */
 };
 
 static struct left left_of(const struct sender *sender, const struct send_block *block)

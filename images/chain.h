@@ -34,7 +34,9 @@ struct chain_serve {
 
 /* What a VM starts with goes first: kernel, initrd, and from a store what its boot reads.
  *
- * Listens, and serves in threads of its own until it is stopped. All texts are copied. */
+ * Listens, and serves in threads of its own until it is stopped. All texts are copied. -EINVAL: the
+ * address is none; -EAGAIN: no thread can be started; else why it cannot listen (-EADDRINUSE, ...).
+ */
 int chain_server_start(
 	const struct chain_serve *config, struct chain_server **ret_server, struct error **err);
 /* Nobody is served any more. A chain_receive with this server may still be running (it passes

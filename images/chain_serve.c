@@ -203,7 +203,6 @@ static struct chain_successor *free_slot(struct chain_server *server)
 	return NULL;
 }
 
-/* All slots are taken. */
 static unsigned slots_of(const struct chain_server *server, uint32_t address)
 {
 	unsigned n = 0;
@@ -213,7 +212,8 @@ static unsigned slots_of(const struct chain_server *server, uint32_t address)
 	return n;
 }
 
-/* Who takes two images at once keeps both while there is room, and nobody makes room for himself. */
+/* All slots are taken. Who takes two images at once keeps both while there is room, and nobody
+ * makes room for himself. */
 static struct chain_successor *make_room(struct chain_server *server, uint32_t newcomer)
 {
 	struct chain_successor *crowd = NULL;

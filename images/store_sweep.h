@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Inner part of the store: walking its folders and removing what nothing names. Only store.c
- * includes this; it holds the lock. */
+/* Inner part of the store: walking its folders and removing what nothing names. Only store.c, which
+ * holds the lock, and store_check.c, for its lists of digests, include this. */
 #ifndef IMAGES_STORE_SWEEP_H
 #define IMAGES_STORE_SWEEP_H
 
@@ -12,6 +12,7 @@ bool digests_has(const struct digests *set, const struct sha256 *digest);
 /* The chunks of a manifest that are not zero. */
 void digests_add_named(struct digests *set, const struct manifest *manifest);
 
+/* chunkstore_get_manifest: -ENOENT, -EBADMSG when it is damaged, or what the disk says. */
 int sweep_read_manifest(const char *dir, const struct sha256 *digest, struct manifest *ret_manifest,
 	struct error **err);
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The wire itself, for make bench-images: a paced multicast of plain numbered datagrams without
  * any protocol, and a sink that counts them. What the sinks see is the best that any transport
- * could do on this rig at this moment, so its row stands in the table beside all others: when it
- * is not at 1.034 (1514 bytes on the cable carry 1464), the rig is not honest and no other figure
- * of that run means anything.
+ * could do on this rig at this moment, so its row stands in the table beside all others. Of 1514
+ * bytes on the cable 1464 count, and the bench has it send at 0.99 of the rate, so 1.045 is the
+ * best: when the row is above 1.05, the rig is not honest and no other figure of that run means
+ * anything.
  *
  *   blast send ADDRESS PORT IF BYTES MBIT     sends BYTES at MBIT/s of layer-2 frames
  *   blast sink ADDRESS PORT IF BYTES          waits for BYTES; prints bytes and lost datagrams
