@@ -27,6 +27,7 @@
 #include <sys/resource.h>
 
 #include "images/calls.h"
+#include "lib/file.h"
 
 enum { NOBODY = 65534, DESCRIPTORS_MAX = 32, WALL_PER_CPU = 4 };
 
@@ -41,13 +42,34 @@ static int limit(int what, uint64_t value)
 	return setrlimit(what, &wanted) < 0 ? -errno : 0;
 }
 
+#ifndef __SANITIZE_ADDRESS__ /* its shadow is counted as data */
+/* The address space that is in use, in bytes (proc(5), statm); UINT64_MAX: nobody says. */
+static uint64_t space_used(void)
+{
+	auto_free char *text = NULL;
+
+	if (file_read("/proc/self/statm", 256, &text, NULL, NULL) < 0)
+		return UINT64_MAX;
+	return strtoull(text, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Memory that is mapped shared is no data: only the address space bounds it. */
+static int memory_limit(uint64_t bytes)
+{
+	uint64_t used = space_used();
+	int r = limit(RLIMIT_DATA, bytes);
+
+	return r < 0 || used > UINT64_MAX - bytes ? r : limit(RLIMIT_AS, used + bytes);
+}
+#endif
+
 static int limits_set(const struct seal *seal, struct error **err)
 {
 	int r = limit(RLIMIT_CORE, 0);
 
-#ifndef __SANITIZE_ADDRESS__ /* its shadow is counted as data */
+#ifndef __SANITIZE_ADDRESS__
 	if (r == 0)
-		r = limit(RLIMIT_DATA, seal->memory);
+		r = memory_limit(seal->memory);
 #endif
 	if (r == 0)
 		r = limit(RLIMIT_FSIZE, seal->file_size);
