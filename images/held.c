@@ -71,12 +71,6 @@ static int parts_open(struct held *held, struct error **err)
 			r = part_open(held, i, err);
 	}
 	held->total = manifest_data_bytes(m);
-	if (r == 0 && m->cmdline) {
-		auto_free char *path = xasprintf("%s/cmdline", held->folder);
-
-		if (access(path, F_OK) < 0)
-			r = file_write(path, m->cmdline, strlen(m->cmdline), 0644, err);
-	}
 	return r;
 }
 
@@ -158,7 +152,9 @@ static int map_begin(struct held *held, struct error **err)
 		memcmp(head->boot, boot, sizeof(boot)) == 0)
 		return 0;
 	memset(head, 0, held->map_len);
-	r = held_check(held, &whole, err);
+	r = held_check_names(held, err);
+	if (r == 0)
+		r = held_check(held, &whole, err);
 	if (r < 0)
 		return r;
 	if (!whole && unlink(complete) < 0 && errno != ENOENT)

@@ -35,7 +35,8 @@ int held_create(const char *dir, const char *digest, const char *manifest, size_
 	struct held **ret_held, struct error **err);
 
 /* Opens what is held; -ENOENT when nothing is. What another boot of this machine left is
- * verified first, chunk by chunk (a scratch partition may hold anything). */
+ * verified first, chunk by chunk, and a kernel, initrd or command line that the manifest does not
+ * name is removed (a scratch partition may hold anything). */
 int held_open(const char *dir, const char *digest, struct held **ret_held, struct error **err);
 void held_close(struct held *held);
 

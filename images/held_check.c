@@ -7,14 +7,20 @@
  * the first to open an image in a boot reads it all once, with a few threads, for SHA-256 is faster
  * than any classroom's wire; what does not match is a hole again and is fetched.
  *
+ * The manifest says what there is, not the folder: a kernel that lies in the folder of an image that has none would be
+ * as good as a key to every VM of it, and no chunk of the manifest tells that it is wrong.
+ *
  * Places without data cost nothing: the file system is asked where data begins. Called while the
  * caller keeps all others out, so states are simply set.
  */
 #include "images/held_inside.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include "images/chunk.h"
+#include "lib/file.h"
+#include "lib/str.h"
 
 enum { CHECKERS = 4 };
 
@@ -24,6 +30,34 @@ struct check {
 	atomic_uint_fast64_t have;
 	atomic_int failed; /* -errno: bytes where zeros belong, that stay */
 };
+
+/* Is it a plain file with this text and nothing else? NULL: no file has it. */
+static bool has_text(const char *path, const char *text)
+{
+	auto_free char *seen = NULL;
+	struct stat st;
+
+	return text && lstat(path, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == strlen(text) &&
+	       file_read(path, strlen(text), &seen, NULL, NULL) == 0 && strcmp(seen, text) == 0;
+}
+
+int held_check_names(struct held *held, struct error **err)
+{
+	const struct manifest *m = &held->manifest;
+	auto_free char *cmdline = xasprintf("%s/cmdline", held->folder);
+	int r = 0;
+
+	for (int i = PART_KERNEL; i < PART_COUNT && r == 0; i++) {
+		auto_free char *path = xasprintf("%s/%s", held->folder, manifest_part_names[i]);
+
+		if (!m->parts[i].present)
+			r = file_remove_tree(path, err);
+	}
+	if (r < 0 || has_text(cmdline, m->cmdline))
+		return r;
+	r = file_remove_tree(cmdline, err);
+	return r < 0 || !m->cmdline ? r : file_write(cmdline, m->cmdline, strlen(m->cmdline), 0644, err);
+}
 
 static bool read_whole(int fd, void *bytes, size_t len, uint64_t at)
 {

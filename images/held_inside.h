@@ -53,6 +53,10 @@ struct held {
  * has it, only without `wait`). */
 int held_lock(const struct held *held, off_t at, short type, bool wait);
 
+/* What the manifest does not name as a part (`kernel`, `initrd`) and another command line than the manifest's are
+ * removed, whatever they are; then `cmdline` is written when it is not there. -errno: something cannot be removed. */
+int held_check_names(struct held *held, struct error **err);
+
 /* Compares every chunk that has data with its digest and sets all states anew: the map may be of
  * another boot, damaged or missing. Data where zeros belong is removed; when that cannot be done,
  * nothing may stand on these files: -errno. *ret_whole: all is in place. */

@@ -31,14 +31,10 @@ void held_image_done(struct held_image *image)
 	memset(image, 0, sizeof(*image));
 }
 
-/* The path when the file is there, else NULL. */
-static char *path_if_there(const char *dir, const char *digest, const char *file)
+/* The path of a part that the manifest names, else NULL: whatever else lies in the folder is no part of the image. */
+static char *path_of(const char *dir, const char *digest, const struct manifest *manifest, enum manifest_part_kind kind)
 {
-	char *path = fetch_path(dir, digest, file);
-	if (access(path, F_OK) == 0)
-		return path;
-	free(path);
-	return NULL;
+	return manifest->parts[kind].present ? fetch_path(dir, digest, manifest_part_names[kind]) : NULL;
 }
 
 static bool can_start(const struct held *held)
@@ -50,27 +46,17 @@ int hold_open(
 	const char *image_dir, const char *digest, struct held_image *ret_image, struct error **err)
 {
 	auto_held struct held *held = NULL;
-	bool whole = fetch_is_complete(image_dir, digest);
-	if (!whole && (held_open(image_dir, digest, &held, NULL) < 0 || !can_start(held)))
+	if (held_open(image_dir, digest, &held, NULL) < 0 || !can_start(held))
 		return error_make(
 			err, -ENOENT, "image %.12s is not far enough on this host", digest);
-	struct held_image image = {
-		.whole = whole,
+	const struct manifest *manifest = held_manifest(held);
+	*ret_image = (struct held_image){
+		.whole = fetch_is_complete(image_dir, digest),
 		.disk = fetch_path(image_dir, digest, "disk.raw"),
-		.kernel = path_if_there(image_dir, digest, "kernel"),
-		.initrd = path_if_there(image_dir, digest, "initrd"),
+		.kernel = path_of(image_dir, digest, manifest, PART_KERNEL),
+		.initrd = path_of(image_dir, digest, manifest, PART_INITRD),
+		.cmdline = xstrdup(manifest->cmdline),
 	};
-	auto_free char *cmdline = path_if_there(image_dir, digest, "cmdline");
-	int r = 0;
-	if (cmdline)
-		r = file_read(cmdline, MANIFEST_CMDLINE_MAX + 1, &image.cmdline, NULL, err);
-	if (r < 0) {
-		held_image_done(&image);
-		return r;
-	}
-	if (image.cmdline)
-		image.cmdline[strcspn(image.cmdline, "\n")] = '\0';
-	*ret_image = image;
 	return 0;
 }
 
@@ -179,14 +165,13 @@ struct hold_progress *hold_progress_new(uint64_t room, struct loop *loop, loop_f
 static int started(const char *image_dir, const char *digest, struct hold_progress *progress,
 	struct error **err)
 {
-	static const char *const files[] = {"kernel", "initrd"};
 	auto_held struct held *held = NULL;
 	int r = held_open(image_dir, digest, &held, err);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
-		auto_free char *path = fetch_path(image_dir, digest, files[i]);
-		if (chmod(path, 0444) < 0 && errno != ENOENT)
+	for (int i = PART_KERNEL; i < PART_COUNT; i++) {
+		auto_free char *path = path_of(image_dir, digest, held_manifest(held), i);
+		if (path && chmod(path, 0444) < 0)
 			return error_make(err, -errno, "%s: %s", path, strerror(errno));
 	}
 	progress->startable = true;

@@ -10,16 +10,16 @@
 #include "lib/error.h"
 #include "lib/loop.h"
 
-/* A verified image as files. Kernel, initrd and command line are whole; the disk only if `whole`,
- * else it has to be read through the image's disk server (base.h). */
+/* A verified image as files: what its manifest names, whatever lies beside them. Kernel and initrd are whole; the disk
+ * only if `whole`, else it has to be read through the image's disk server (base.h). */
 struct held_image {
 	bool whole;
 	char *disk, *kernel, *initrd; /* paths; kernel and initrd NULL when the image has none */
-	char *cmdline;
+	char *cmdline; /* the manifest's; NULL when the image has none */
 };
 
 /* The parts of image `digest` below image_dir. -ENOENT while too little of it is here to start a
- * VM. */
+ * VM, and when its manifest is not here or another. Freed by held_image_done. */
 int hold_open(const char *image_dir, const char *digest, struct held_image *ret_image,
 	struct error **err);
 void held_image_done(struct held_image *image);

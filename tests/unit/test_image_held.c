@@ -324,6 +324,71 @@ static void what_another_boot_left_is_checked(void **state)
 	}
 }
 
+static void says(const char *path, const char *text)
+{
+	auto_free char *seen = NULL;
+	struct stat st;
+
+	assert_int_equal(lstat(path, &st), 0);
+	assert_true(S_ISREG(st.st_mode));
+	assert_int_equal(file_read(path, 4096, &seen, NULL, NULL), 0);
+	assert_string_equal(seen, text);
+}
+
+/* Somebody had the folder by day: of an image without an initrd, with the command line "quiet". */
+static void what_the_manifest_does_not_name_goes(void **state)
+{
+	enum { EDITED, LINK, FOLDER, PIPE, MISSING, WAYS };
+	const struct image *image = *state;
+	auto_held struct held *held = create(image);
+	auto_free char *cmdline = file_of(image, "cmdline"), *initrd = file_of(image, "initrd"),
+		       *victim = xasprintf("%s/victim", image->dir), *below = file_of(image, "cmdline/below");
+
+	held_close(TAKE_PTR(held));
+	says(cmdline, "quiet");
+	assert_int_equal(file_write(victim, "quiet", 5, 0644, NULL), 0);
+	for (int way = 0; way < WAYS; way++) {
+		assert_int_equal(unlink(cmdline), 0);
+		if (way == EDITED)
+			assert_int_equal(file_write(cmdline, "quiet init=/x", 13, 0644, NULL), 0);
+		if (way == LINK)
+			assert_int_equal(symlink(victim, cmdline) | symlink(victim, initrd), 0);
+		if (way == FOLDER)
+			assert_int_equal(file_mkdirs(below, 0755, NULL) | file_mkdirs(initrd, 0755, NULL), 0);
+		if (way == PIPE)
+			assert_int_equal(mkfifo(cmdline, 0644) | mkfifo(initrd, 0644), 0);
+		if (way == EDITED || way == MISSING)
+			assert_int_equal(file_write(initrd, "#!", 2, 0644, NULL), 0);
+		other_boot(image);
+		held = reopen(image);
+		assert_non_null(held);
+		held_close(TAKE_PTR(held));
+		says(cmdline, "quiet");
+		assert_int_equal(access(initrd, F_OK), -1);
+	}
+	says(victim, "quiet");
+}
+
+/* A part has the bytes of the manifest and none behind them. */
+static void parts_of_another_length(void **state)
+{
+	const struct image *image = *state;
+	auto_held struct held *held = create(image);
+	auto_free char *kernel = file_of(image, "kernel");
+	struct stat st;
+
+	for (int longer = 1; longer >= 0; longer--) {
+		put(held, image, CHUNKS + 1);
+		held_close(TAKE_PTR(held));
+		assert_int_equal(truncate(kernel, longer ? KERNEL + 5000 : KERNEL - 5000), 0);
+		other_boot(image);
+		held = reopen(image);
+		assert_int_equal(stat(kernel, &st), 0);
+		assert_int_equal(st.st_size, KERNEL);
+		assert_int_equal(held_has(held, CHUNKS + 1), longer);
+	}
+}
+
 static void a_whole_image_of_another_boot_is_checked(void **state)
 {
 	const struct image *image = *state;
@@ -401,6 +466,8 @@ int main(int argc, char **argv)
 		TEST(the_killed_leave_nothing_locked),
 		TEST(opened_again_in_the_same_boot),
 		TEST(what_another_boot_left_is_checked),
+		TEST(what_the_manifest_does_not_name_goes),
+		TEST(parts_of_another_length),
 		TEST(a_whole_image_of_another_boot_is_checked),
 		TEST(first_reads_are_remembered_in_order),
 	};
