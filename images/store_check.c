@@ -4,7 +4,8 @@
  * Chunks are named by what they hold, so a bit that flipped on the disk is found by reading,
  * without a second copy to compare with. What is found is only told here. Putting a damaged chunk
  * aside is a step of its own: afterwards it is missing, which every reader and every import
- * understands, and importing the same files again heals all images that named it.
+ * understands, and importing the same files again heals all images that named it. All of them are put aside, though a
+ * person is shown the first only: one that stayed would be in the way of the import that should heal it.
  *
  * That is the one exception to "a chunk is never overwritten": it is renamed away first. Its bytes
  * stay in quarantine/ until a gc, for whoever wants to know what the disk did to them; the gc takes
@@ -31,6 +32,7 @@ void chunkstore_check_done(struct chunkstore_check *check)
 	vec_each (struct chunk_damage, damage, &check->damaged)
 		free(damage->reason);
 	vec_done(&check->damaged);
+	vec_done(&check->wrong);
 }
 
 struct reader {
@@ -75,6 +77,8 @@ static void note(struct chunkstore_check *check, enum manifest_part_kind part, s
 
 	check->n_damaged++;
 	check->n_unread += unread;
+	if (!unread && code != -ENOENT)
+		vec_push(&check->wrong, *digest);
 	if (check->damaged.n < CHUNK_DAMAGES_MAX)
 		vec_push(&check->damaged,
 			((struct chunk_damage){part, number, *digest, unread, TAKE_PTR(reason)}));
@@ -179,6 +183,16 @@ int chunkstore_quarantine(const char *dir, const struct sha256 *digest, struct e
 	if (rename(path, aside) < 0 && errno != ENOENT)
 		return error_make(err, -errno, "%s: %s", path, strerror(errno));
 	return 0;
+}
+
+int chunkstore_put_aside(const char *dir, const struct chunkstore_check *check, struct error **err)
+{
+	int r = 0;
+
+	vec_each (const struct sha256, digest, &check->wrong)
+		if (r == 0)
+			r = chunkstore_quarantine(dir, digest, err);
+	return r;
 }
 
 static bool same_chunk(const struct manifest_chunk *a, const struct manifest_chunk *b)

@@ -27,6 +27,7 @@ struct chunkstore_check {
 	uint64_t n_damaged;	/* missing, wrong, or unread */
 	uint64_t n_unread;	/* of these */
 	struct chunk_damages damaged;
+	struct digests wrong; /* every chunk that is here and wrong, listed or not; one may be named twice */
 };
 void chunkstore_check_done(struct chunkstore_check *check);
 
@@ -44,6 +45,9 @@ int chunkstore_verify_chunk(const char *dir, const struct sha256 *digest, struct
 /* Puts a damaged chunk aside into STORE/quarantine/, so that nobody is given it and the next import
  * that has these bytes stores them again. One that is not there is success. */
 int chunkstore_quarantine(const char *dir, const struct sha256 *digest, struct error **err);
+/* The same for every chunk that a check of this store found wrong. What the disk could not give stays: the next reading
+ * may succeed, and a gc empties quarantine. -errno: one could not be put aside, and the rest was not tried. */
+int chunkstore_put_aside(const char *dir, const struct chunkstore_check *check, struct error **err);
 /* Is the chunk that was put aside as file `aside` good after all, and missing at its place? */
 bool chunkstore_can_return(const char *dir, const struct sha256 *digest, const char *aside);
 

@@ -116,16 +116,6 @@ static void count(uint64_t done, uint64_t total, void *arg)
 	atomic_store(&job->done, done);
 }
 
-/* What the disk could not give stays: the next reading may succeed, and a gc empties quarantine. */
-static int put_aside(struct job *job)
-{
-	int r = 0;
-	vec_each (struct chunk_damage, damage, &job->check.damaged)
-		if (r >= 0 && !damage->unread)
-			r = chunkstore_quarantine(job->dir, &damage->digest, &job->err);
-	return r;
-}
-
 static int run_verify(struct job *job)
 {
 	auto_chunkstore struct chunkstore *store = NULL;
@@ -135,7 +125,7 @@ static int run_verify(struct job *job)
 	int r = chunkstore_open(job->dir, CHUNKSTORE_READ, &store, &job->err);
 	if (r >= 0)
 		r = chunkstore_verify(store, &job->image, &job->check, &job->err);
-	return r < 0 ? r : put_aside(job);
+	return r < 0 ? r : chunkstore_put_aside(job->dir, &job->check, &job->err);
 }
 
 static int run_diff(struct job *job)

@@ -159,6 +159,8 @@ static void what_cannot_be_told_is_no_damage(void **state)
 	assert_int_equal(disk.n_unread, 1);
 	assert_true(disk.damaged.at[0].unread);
 	assert_non_null(strstr(disk.damaged.at[0].reason, "the disk cannot read it"));
+	assert_int_equal(chunkstore_put_aside(*state, &disk, NULL), 0);
+	assert_int_equal(chunkstore_verify_chunk(*state, &a, NULL), -EIO); /* still there */
 }
 
 /* a is good and missing, b is good and there again, c is damaged. */
@@ -212,6 +214,51 @@ static void what_is_listed_is_bounded(void **state)
 	assert_int_equal(chunkstore_verify(store, &image, &check, NULL), 0);
 	assert_int_equal(check.n_damaged, CHUNK_DAMAGES_MAX + 50);
 	assert_int_equal(check.damaged.n, CHUNK_DAMAGES_MAX);
+}
+
+enum { MANY = CHUNK_DAMAGES_MAX + 50 };
+
+/* The bytes of chunk `i` of an image of many, the last one of 512. */
+static struct sha256 small_chunk(size_t i, unsigned char bytes[CHUNK_SIZE], size_t *ret_len)
+{
+	*ret_len = i == MANY - 1 ? 512 : CHUNK_SIZE;
+	memset(bytes, 0, CHUNK_SIZE);
+	memcpy(bytes, &(uint32_t){(uint32_t)i + 1}, sizeof(uint32_t));
+	return sha256_of(bytes, *ret_len);
+}
+
+/* One that stayed in place would keep the import from storing it again. */
+static void all_are_put_aside_and_healed(void **state)
+{
+	auto_chunkstore struct chunkstore *store = open_store(*state);
+	auto_chunkstore_check struct chunkstore_check bad = {0}, good = {0};
+	auto_chunk_coder struct chunk_coder *coder = chunk_coder_new();
+	auto_free unsigned char *bytes = xcalloc(1, CHUNK_SIZE);
+	auto_manifest struct manifest m = {.name = xstrdup("many"), .revision = 1};
+	struct manifest_part *disk = &m.parts[PART_DISK];
+	struct sha256 image;
+	size_t len, packed_len;
+	const void *packed;
+
+	*disk = (struct manifest_part){.present = true, .size = (uint64_t)(MANY - 1) * CHUNK_SIZE + 512};
+	for (size_t i = 0; i < MANY; i++) {
+		vec_push(&disk->chunks, ((struct manifest_chunk){.digest = small_chunk(i, bytes, &len)}));
+		assert_int_equal(chunkstore_put(store, &disk->chunks.at[i].digest, "rot", 3, NULL), 0);
+	}
+	assert_int_equal(chunkstore_put_manifest(store, &m, &image, NULL), 0);
+	assert_int_equal(chunkstore_verify(store, &image, &bad, NULL), 0);
+	assert_int_equal(bad.n_damaged, MANY);
+	assert_int_equal(bad.damaged.n, CHUNK_DAMAGES_MAX);
+	assert_int_equal(chunkstore_put_aside(*state, &bad, NULL), 0);
+	for (size_t i = 0; i < MANY; i++) {
+		struct sha256 digest = small_chunk(i, bytes, &len);
+
+		assert_false(chunkstore_has(store, &digest));
+		assert_int_equal(chunk_pack(coder, CHUNK_LEVEL, bytes, len, &packed, &packed_len, NULL), 0);
+		assert_int_equal(chunkstore_put(store, &digest, packed, packed_len, NULL), 0);
+	}
+	assert_int_equal(chunkstore_verify(store, &image, &good, NULL), 0);
+	assert_int_equal(good.n_damaged, 0);
 }
 
 static void it_can_be_called_off(void **state)
@@ -289,6 +336,7 @@ int main(int argc, char **argv)
 		CHECK_TEST(a_gc_takes_back_what_is_good),
 		CHECK_TEST(every_flipped_bit_of_a_chunk_is_seen),
 		CHECK_TEST(what_is_listed_is_bounded),
+		CHECK_TEST(all_are_put_aside_and_healed),
 		CHECK_TEST(it_can_be_called_off),
 		CHECK_TEST(differences),
 	};
