@@ -19,7 +19,8 @@ def table(settings: Settings) -> list[Scenario]:
         Scenario(f"clean-{most}", most, ALL + (("ours-chain",) if most == least else ()),
                  what=f"{most} receivers, nothing goes wrong"),
         Scenario("loss-0.1", most, ("ours", "udpcast", "uftp"), loss=1, what="each loses one frame in 1000"),
-        Scenario("loss-1", most, ("ours", "udpcast", "udpcast-fec", "uftp"), loss=10, what="each loses one frame in 100"),
+        Scenario("loss-1", most, ("ours", "udpcast", "udpcast-fec", "uftp"), loss=10,
+                 what="each loses one frame in 100"),
         Scenario("slow-port", most, ("ours", "udpcast", "uftp"), slow=1, what="one port at a quarter of the rate"),
         Scenario("slow-port-large", least, ("ours",), slow=1, image="large",
                  what="the same with twice the image: the switch's two seconds weigh half"),
@@ -35,8 +36,8 @@ def table(settings: Settings) -> list[Scenario]:
                  what="1 Gbit/s, and a processor for the server alone: what the sender costs"),
         *few,
         # These rows count bytes, and the same revision costs the same bytes each time.
-        *(Scenario(f"revision-{percent}", 1, ("ours", "casync", "zsync", "rsync"), image=f"revision-{percent}", once=True,
-                   what=f"a revision that differs by {percent} %") for percent in (1, 10)),
+        *(Scenario(f"revision-{percent}", 1, ("ours", "casync", "zsync", "rsync"), image=f"revision-{percent}",
+                   what=f"a revision that differs by {percent} %", once=True) for percent in (1, 10)),
         # A run takes eight minutes, and compares what it measured itself within them.
         Scenario("first-vm", 2, ("ours",), image="vm", once=True, what="the first VM ready, lazy against full copy"),
     ]

@@ -26,7 +26,7 @@ def counts(name: str, default: str) -> list[int]:
     except ValueError:
         numbers = [0]
     if numbers[0] < 1 or numbers[-1] > MOST:
-        raise SystemExit(f"{name}={text}: not numbers of PCs: give one or more from 1 to {MOST}, with commas between them")
+        raise SystemExit(f"{name}={text}: not numbers of PCs: give one or more from 1 to {MOST}, with commas between")
     return numbers
 
 

@@ -11,7 +11,8 @@ def row(scenario, tool, runs: list[dict]) -> dict:
     result = {"scenario": scenario.name, "tool": tool.name, "receivers": scenario.n, "runs": len(good), "tried": len(runs),
               "disturbed": sum(bool(run.get("disturbed")) for run in runs)}
     if not good:
-        result["why"] = next((run["why"] for run in reversed(runs) if run["why"]), "nobody said why" if runs else "never run")
+        result["why"] = next((run["why"] for run in reversed(runs) if run["why"]),
+                             "nobody said why" if runs else "never run")
         result["done"] = max((run.get("done", 0) for run in runs), default=0)
         return result
     for role in ("steady", "slow", "joins", "restarted"):

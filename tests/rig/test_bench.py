@@ -129,7 +129,8 @@ class Imagined:
 def imagined(monkeypatch, tmp_path):
     """Makes a bench of some scenarios whose labs are imagined and whose tools are all there."""
     def make(only: str, **more) -> images.Bench:
-        for name, value in {"BENCH_ONLY": only, "BENCH_SIZE": "1", "BENCH_OUT": str(tmp_path / "images.json"), **more}.items():
+        words = {"BENCH_ONLY": only, "BENCH_SIZE": "1", "BENCH_OUT": str(tmp_path / "images.json"), **more}
+        for name, value in words.items():
             monkeypatch.setenv(name, value)
         one = images.Bench(settings.Settings.read())
         for tool in one.tools.values():
