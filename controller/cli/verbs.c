@@ -78,7 +78,7 @@ const struct cli_verb cli_verbs[] = {
 	{"image", "show", "NAME", 1, 1, 0, image_show, "shows one image (its published revision)",
 		OPTIONS({0, "revision", "N", false, "this revision"})},
 	{"image", "import", "NAME FILE|DIR|URL", 2, 2, CLI_WAITS, image_import,
-		"takes a disk (or an .ovf with its disks, or the folder a recipe made) in as a new revision",
+		"takes in a disk, an .ovf, or a recipe's folder as a new revision",
 		OPTIONS({0, "format", "FORMAT", false,
 				"raw, qcow2, vmdk or ova (default: by its first bytes)"},
 			{0, "sha256", "DIGEST", false, "what the URL's file must be"},
