@@ -97,11 +97,14 @@ static char *reason_of(const json_t *error)
 }
 
 /* Is the error about the files that were brought? Not what the disk, the lab server's end or a
- * writer of the files is to blame for. */
-static bool is_refusal(const json_t *error)
+ * writer of the files is to blame for, nor who named another format than theirs. */
+static bool is_refusal(const struct importer *importer, const json_t *error)
 {
 	static const char *const codes[] = {"EINVAL", "E2BIG", "EPROTO"};
-	const char *code = json_string_value(json_object_get(error, "code"));
+	const char *code = json_string_value(json_object_get(error, "code")),
+		   *field = json_string_value(json_object_get(error, "field"));
+	if (importer->loading || (importer->request.has_format && field && strcmp(field, "format") == 0))
+		return false;
 	for (size_t i = 0; code && i < ARRAY_LEN(codes); i++)
 		if (strcmp(code, codes[i]) == 0)
 			return true;
@@ -135,7 +138,7 @@ static void read_line(struct importer *importer, const char *line)
 	} else if (error) {
 		free(importer->reason);
 		importer->reason = reason_of(error);
-		importer->refused = !importer->loading && is_refusal(error);
+		importer->refused = is_refusal(importer, error);
 	} else if (json_is_string(digest) && sha256_hex_ok(json_string_value(digest))) {
 		free(importer->digest);
 		importer->digest = xstrdup(json_string_value(digest));

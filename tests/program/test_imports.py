@@ -221,6 +221,13 @@ def test_what_the_server_could_not_do_needs_no_second_upload(importing):
     assert not list((importing.state / "incoming").iterdir()), "used up"
 
 
+def test_a_wrong_name_of_the_format_needs_no_second_upload(importing):
+    digest = upload(importing, random.Random(10).randbytes(MIB))
+    failed = ended(importing, importing("POST", "/images", {"name": "mine", "upload": digest, "format": "qcow2"}))
+    assert failed["state"] == "failed" and "not a qcow2" in failed["reason"], failed
+    assert ended(importing, importing("POST", "/images", {"name": "mine", "upload": digest}))["state"] == "done"
+
+
 def test_the_reader_of_the_service_has_its_own_uid(make_controller, tmp_path):
     """The socket that a service manager would hold, with the reader under another uid behind it."""
     if os.geteuid() != 0:
