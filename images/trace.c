@@ -73,9 +73,14 @@ char *trace_write(const uint32_t *numbers, size_t n)
 	return buf_take(&b);
 }
 
+char *trace_path(const char *store, const char *digest)
+{
+	return xasprintf("%s/traces/%s", store, digest);
+}
+
 void trace_of_store(const char *store, const char *digest, size_t count, struct trace *ret_trace)
 {
-	auto_free char *path = xasprintf("%s/traces/%s", store, digest), *text = NULL;
+	auto_free char *path = trace_path(store, digest), *text = NULL;
 	size_t len;
 
 	*ret_trace = (struct trace){0};

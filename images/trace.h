@@ -22,6 +22,9 @@ int trace_read(
 /* Its inverse, for at most TRACE_MAX numbers (later ones are left out); caller frees. */
 char *trace_write(const uint32_t *numbers, size_t n);
 
+/* Where chunk store `store` has the trace of an image, whether it does or not: STORE/traces/DIGEST. Caller frees. */
+char *trace_path(const char *store, const char *digest);
+
 /* The trace that chunk store `store` has of an image with `count` chunks. It says what to send
  * first and nothing else, so one that is missing or makes no sense is empty. */
 void trace_of_store(const char *store, const char *digest, size_t count, struct trace *ret_trace);

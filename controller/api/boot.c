@@ -21,6 +21,7 @@
 #include "controller/store/night.h"
 #include "controller/store/pc.h"
 #include "images/store.h"
+#include "images/trace.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 
@@ -271,17 +272,17 @@ static int manifest_get(
 	return store_file(request, chunkstore_manifest_path, ret_answer, err);
 }
 
-static char *trace_path(const char *dir, const struct sha256 *digest)
+static char *path_of_trace(const char *dir, const struct sha256 *digest)
 {
 	char hex[SHA256_TEXT];
-	return xasprintf("%s/traces/%s", dir, sha256_format(digest, hex));
+	return trace_path(dir, sha256_format(digest, hex));
 }
 
 static int trace_get(
 	const struct api_request *request, struct api_answer *ret_answer, struct error **err)
 {
 	ret_answer->content_type = "text/plain";
-	return store_file(request, trace_path, ret_answer, err);
+	return store_file(request, path_of_trace, ret_answer, err);
 }
 
 static int chunk_get(

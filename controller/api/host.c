@@ -120,7 +120,7 @@ static int trace_put(
 		return r;
 	auto_free char *dir = xasprintf("%s/store", request->controller->config.state_dir);
 	auto_free char *folder = xasprintf("%s/traces", dir);
-	auto_free char *path = xasprintf("%s/%s", folder, digest);
+	auto_free char *path = trace_path(dir, digest);
 	ret_answer->status = 204;
 	if (access(path, F_OK) == 0)
 		return 0;

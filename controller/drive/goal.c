@@ -17,6 +17,7 @@
 #include "controller/store/store.h"
 #include "controller/store/vm.h"
 #include "images/publication.h"
+#include "images/trace.h"
 #include "lib/clock.h"
 #include "lib/log.h"
 
@@ -68,8 +69,9 @@ static int add_vm(struct controller *controller, struct proto_goal *goal, const 
 /* The first VM of an image shows in which order a boot reads it, also on a PC that has all of it already. */
 static void want_traces(const struct controller *controller, struct proto_goal *goal)
 {
+	auto_free char *store = xasprintf("%s/store", controller->config.state_dir);
 	vec_each (struct proto_image, image, &goal->images) {
-		auto_free char *path = xasprintf("%s/store/traces/%s", controller->config.state_dir, image->digest);
+		auto_free char *path = trace_path(store, image->digest);
 		image->record = access(path, F_OK) < 0;
 	}
 }
