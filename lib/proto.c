@@ -218,6 +218,14 @@ void proto_report_done(struct proto_report *report)
 	json_done(report_fields, ARRAY_LEN(report_fields), report);
 }
 
+const struct proto_image_seen *proto_report_image(const struct proto_report *report, const char *digest)
+{
+	vec_each (struct proto_image_seen, image, &report->images)
+		if (strcmp(image->digest, digest) == 0)
+			return image;
+	return NULL;
+}
+
 int proto_facts_read(const json_t *object, struct proto_facts *ret_facts, struct error **err)
 {
 	return json_read(object, facts_fields, ARRAY_LEN(facts_fields), ret_facts, err);

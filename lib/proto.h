@@ -122,6 +122,8 @@ void proto_goal_done(struct proto_goal *goal);
 int proto_report_read(const char *bytes, size_t len, struct proto_report *ret_report, struct error **err);
 char *proto_report_write(const struct proto_report *report);
 void proto_report_done(struct proto_report *report);
+/* What it says of this image; NULL: nothing. */
+const struct proto_image_seen *proto_report_image(const struct proto_report *report, const char *digest);
 /* The facts alone: what a host says when it enrols. */
 int proto_facts_read(const json_t *object, struct proto_facts *ret_facts, struct error **err);
 json_t *proto_facts_write(const struct proto_facts *facts);

@@ -11,7 +11,7 @@
 /* Zeroed memory is an empty one that nobody holds; it needs no end. */
 struct notes {
 	pthread_mutex_t lock;
-	unsigned n; /* ever; the newest are kept */
+	unsigned n; /* since they were taken last; the newest are kept */
 	char at[PROTO_NOTES_MAX][REASON_MAX];
 };
 

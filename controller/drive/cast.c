@@ -348,10 +348,8 @@ void cast_root_failed(struct cast *cast)
 
 static bool has(const struct proto_report *report, const char *digest)
 {
-	vec_each (const struct proto_image_seen, image, &report->images)
-		if (strcmp(image->digest, digest) == 0)
-			return image->total && image->have == image->total;
-	return false;
+	const struct proto_image_seen *image = proto_report_image(report, digest);
+	return image && image->total && image->have == image->total;
 }
 
 void cast_goal(struct controller *controller, const char *pc, struct proto_goal *goal)

@@ -11,15 +11,6 @@
 #include "controller/store/image.h"
 #include "controller/store/store.h"
 
-static const struct proto_image_seen *image_of(const struct proto_report *report, const char *digest)
-{
-	if (report)
-		vec_each (struct proto_image_seen, seen, &report->images)
-			if (strcmp(seen->digest, digest) == 0)
-				return seen;
-	return NULL;
-}
-
 static bool has_note(const struct proto_image_seen *seen, const char *text)
 {
 	if (seen)
@@ -64,6 +55,6 @@ int trouble_reported(struct controller *controller, const char *pc, const struct
 	int r = 0;
 	vec_each (struct proto_image_seen, seen, &report->images)
 		if (r >= 0)
-			r = tell(controller, pc, image_of(before, seen->digest), seen, err);
+			r = tell(controller, pc, before ? proto_report_image(before, seen->digest) : NULL, seen, err);
 	return r;
 }

@@ -17,20 +17,12 @@ static int forget(struct store *store, const char *pc, const char *digest, struc
 	return store_exec(store, NULL, err, "DELETE FROM kept WHERE pc = ? AND digest = ?", "ss", pc, digest);
 }
 
-static bool lists(const struct proto_report *report, const char *digest)
-{
-	vec_each (struct proto_image_seen, image, &report->images)
-		if (strcmp(image->digest, digest) == 0)
-			return true;
-	return false;
-}
-
 int store_kept_set(struct store *store, const char *pc, const struct proto_report *report, struct error **err)
 {
 	struct strings before = {0};
 	int r = store_kept_list(store, pc, &before, err);
 	vec_each (char *, digest, &before)
-		if (r >= 0 && (report->scratch_mib == 0 || !lists(report, *digest)))
+		if (r >= 0 && (report->scratch_mib == 0 || !proto_report_image(report, *digest)))
 			r = forget(store, pc, *digest, err);
 	strings_done(&before);
 	vec_each (struct proto_image_seen, image, &report->images)
